@@ -1,0 +1,3 @@
+"""A scriptable intercepting proxy on Twisted."""
+
+from __future__ import annotations

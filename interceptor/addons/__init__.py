@@ -1,0 +1,1 @@
+"""Built-in addons, written against the public hook API only."""

@@ -1,0 +1,111 @@
+"""The exception tree: every failure an operator can meet has a stable code.
+
+Errors of foreign libraries are converted at the border, so that code above ``net`` and ``wire``
+only ever meets these classes.
+"""
+
+from __future__ import annotations
+
+
+class InterceptorError(Exception):
+    """Base of everything this package raises on purpose.
+
+    ``code`` is the stable, hyphenated name under which logs, flows and error pages report it.
+    """
+
+    code = "internal-error"
+
+    def __init__(self, message: str, code: str | None = None) -> None:
+        super().__init__(message)
+        if code is not None:
+            self.code = code
+
+
+class ProtocolError(InterceptorError):
+    """A protocol's rules were broken, by the peer or by us."""
+
+    code = "protocol-error"
+
+
+class RemoteProtocolError(ProtocolError):
+    """The peer sent something that its protocol forbids.
+
+    ``status`` is a hint what an HTTP peer may be answered: 400, 413, 414, 431, 501 or 505 for a
+    client's fault, 502 for a server's.
+    """
+
+    def __init__(self, message: str, code: str, status: int = 400) -> None:
+        super().__init__(message, code)
+        self.status = status
+
+
+class LocalProtocolError(ProtocolError):
+    """We (or a hook) asked a codec to send something that the protocol forbids."""
+
+    code = "local-protocol-error"
+
+
+class UpstreamError(InterceptorError):
+    """A server or next hop could not be reached, or was lost before it answered.
+
+    ``status`` is what the client is told: 502, or 504 where a deadline passed.
+    """
+
+    code = "upstream-error"
+
+    def __init__(self, message: str, code: str, status: int = 502) -> None:
+        super().__init__(message, code)
+        self.status = status
+
+
+class LoopError(UpstreamError):
+    """A connection would have come back to one of our own listeners."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, "proxy-loop", 502)
+
+
+class DecodeError(InterceptorError):
+    """A content coding could not be removed: damaged, unknown, or past its bound."""
+
+    code = "content-damaged"
+
+
+class OptionsError(InterceptorError):
+    """An option's name or value is wrong, or an addon refused it."""
+
+    code = "option-invalid"
+
+
+class ModeError(OptionsError):
+    """A mode string cannot be understood."""
+
+    code = "mode-invalid"
+
+
+class FilterError(InterceptorError, ValueError):
+    """A filter expression cannot be understood; ``column`` counts from 1."""
+
+    code = "filter-invalid"
+
+    def __init__(self, message: str, column: int) -> None:
+        super().__init__(f"column {column}: {message}")
+        self.column = column
+
+
+class ScriptError(InterceptorError):
+    """A script could not be loaded. The text holds a traceback cut to the script's own lines."""
+
+    code = "script-invalid"
+
+
+class HookFailed(InterceptorError):
+    """A hook of an addon whose error policy is ``kill`` raised, or overran its deadline."""
+
+    code = "hook-failed"
+
+
+class ListenError(InterceptorError):
+    """A listener could not be bound."""
+
+    code = "listen-failed"

@@ -1,0 +1,1 @@
+"""Filter expressions: parser and predicates over the model."""

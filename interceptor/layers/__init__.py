@@ -1,0 +1,1 @@
+"""What a connection is spoken as: sessions, detection, HTTP exchanges, tunnels."""

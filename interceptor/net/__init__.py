@@ -1,0 +1,1 @@
+"""Twisted edges: transports, read gates, deadlines and upstream connections. Knows no hooks."""

@@ -1,0 +1,77 @@
+"""HTTP events that name no version: what codecs say to exchanges.
+
+The classes are plain slotted objects, not frozen dataclasses, because several are made for every
+message on the hot path. Treat them as immutable.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from interceptor.model.headers import Headers
+    from interceptor.model.http import Request, Response
+    from interceptor.wire.framing import Framing
+
+
+class RequestHead:
+    """The head of a request. With ``end_of_message`` neither data nor an end event follows."""
+
+    __slots__ = ("end_of_message", "framing", "request")
+
+    def __init__(self, request: Request, framing: Framing, end_of_message: bool) -> None:
+        self.request = request
+        self.framing = framing
+        self.end_of_message = end_of_message
+
+
+class ResponseHead:
+    """The head of a response, informational (status below 200, except 101) or final."""
+
+    __slots__ = ("end_of_message", "framing", "response")
+
+    def __init__(self, response: Response, framing: Framing, end_of_message: bool) -> None:
+        self.response = response
+        self.framing = framing
+        self.end_of_message = end_of_message
+
+
+class Data:
+    """Body bytes, transfer coding removed, content coding untouched; never empty unless last."""
+
+    __slots__ = ("data", "end_of_message")
+
+    def __init__(self, data: bytes, end_of_message: bool) -> None:
+        self.data = data
+        self.end_of_message = end_of_message
+
+
+class EndOfMessage:
+    """The message is complete. ``trailers`` is None where there were none."""
+
+    __slots__ = ("trailers",)
+
+    def __init__(self, trailers: Headers | None = None) -> None:
+        self.trailers = trailers
+
+
+class StreamReset:
+    """The peer gave the stream up. ``code`` is an RFC 9113 section 7 error code."""
+
+    __slots__ = ("code", "message")
+
+    def __init__(self, code: int, message: str) -> None:
+        self.code = code
+        self.message = message
+
+
+class _Sentinel(enum.Enum):
+    NEED_DATA = enum.auto()
+
+
+NEED_DATA: Final = _Sentinel.NEED_DATA
+"""More bytes are needed before the next event."""
+
+HTTPEvent = RequestHead | ResponseHead | Data | EndOfMessage | StreamReset
+"""What a codec's ``next_event`` may return besides `NEED_DATA`."""
