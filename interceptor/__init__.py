@@ -1,3 +1,5 @@
 """A scriptable intercepting proxy on Twisted."""
 
 from __future__ import annotations
+
+__version__ = "0.1.0"

@@ -1,0 +1,62 @@
+# make run     set up what is missing, then start the proxy      ARGS="--mode reverse:http://HOST"
+# make test    the whole test suite                              TESTS=tests.model  JOBS=4
+# make lint    ruff and mypy
+# make docs    the manual and the API reference
+# make bench   the benchmarks                                    ARGS=--smoke
+# make clean   remove whatever the other targets made
+#
+# Nothing but python3 with its venv module is needed beforehand.
+
+PYTHON ?= python3
+VENV ?= .venv
+JOBS ?= 2
+ARGS ?=
+TESTS ?= tests
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+# The parts of the repository that hold Python.
+SOURCES := interceptor twisted scripts bench tests setup.py
+
+.PHONY: run test timing lint docs bench clean
+.DELETE_ON_ERROR:
+
+$(VENV)/pyvenv.cfg:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(VENV)/pyvenv.cfg setup.cfg setup.py pyproject.toml
+	$(PIP) install -e .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/pyvenv.cfg setup.cfg setup.py pyproject.toml
+	$(PIP) install -e '.[dev]'
+	touch $@ $(VENV)/.installed
+
+run: $(VENV)/.installed
+	@exec $(BIN)/interceptor run $(ARGS)
+
+# What measures milliseconds runs last and alone; everything else shares the processors.
+test: $(VENV)/.installed-dev
+	$(BIN)/trial -j$(JOBS) $(TESTS)
+ifeq ($(TESTS),tests)
+	$(BIN)/trial tests.functional.timing
+endif
+
+timing: $(VENV)/.installed-dev
+	$(BIN)/trial tests.functional.timing
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/mypy
+
+docs: $(VENV)/.installed-dev
+	$(MAKE) -C docs PYTHON=$(abspath $(BIN)/python) html
+
+bench: $(VENV)/.installed-dev
+	$(BIN)/python -m bench $(ARGS)
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info _trial_temp* .coverage* .mypy_cache .ruff_cache .hypothesis
+	rm -rf docs/_build docs/generated bench/results twisted/plugins/dropin.cache
+	find $(SOURCES) -name __pycache__ -type d -exec rm -rf {} +
