@@ -1,0 +1,254 @@
+"""The table of core options: names, types, defaults and what they mean.
+
+The command line, the TOML file, the environment and the manual are all made from this table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from interceptor.model.options import Option, Options
+
+_K, _M, _G = 1 << 10, 1 << 20, 1 << 30
+
+
+def _group(group: str, *options: Option) -> tuple[Option, ...]:
+    return tuple(replace(option, group=group) for option in options)
+
+
+def _bool(name: str, default: bool, help: str) -> Option:
+    return Option(name, "bool", default, help)
+
+
+def _count(name: str, default: int, help: str, maximum: int | None = None) -> Option:
+    return Option(name, "int", default, help, minimum=1, maximum=maximum)
+
+
+def _size(name: str, default: int, help: str, minimum: int = 0) -> Option:
+    return Option(name, "size", default, help, minimum=minimum or None)
+
+
+def _time(name: str, default: float, help: str, minimum: float = 0.001) -> Option:
+    return Option(name, "duration", default, help, minimum=minimum or None)
+
+
+def _choice(name: str, choices: tuple[str, ...], default: str, help: str) -> Option:
+    return Option(name, "choice", default, help, choices=choices)
+
+
+CORE_OPTIONS: Final[tuple[Option, ...]] = (
+    *_group(
+        "Files and listeners",
+        Option(
+            "confdir",
+            "str",
+            "~/.interceptor",
+            "Directory of the configuration: config.toml is read from here.",
+        ),
+        Option(
+            "mode",
+            "sequence",
+            ("regular@127.0.0.1:8080",),
+            "What to listen for: regular or reverse:http://HOST[:PORT], each optionally followed "
+            "by @LISTEN, which is PORT, HOST:PORT, [V6]:PORT or a Twisted endpoint string.",
+        ),
+    ),
+    *_group(
+        "Scripts and hooks",
+        Option(
+            "scripts",
+            "sequence",
+            (),
+            "Hook scripts to load, in order; each is a path, optionally followed by arguments, "
+            "split by the rules of the shell.",
+        ),
+        _bool("script_reload", True, "Load a script again when its file changes."),
+        _choice(
+            "script_error_policy",
+            ("continue", "kill"),
+            "continue",
+            "What becomes of a flow whose hook raises or overruns: it goes on (continue) or is "
+            "killed before anything is forwarded (kill). A script may decide for itself.",
+        ),
+        _count(
+            "script_threads",
+            16,
+            "Threads in which hooks marked @concurrent run.",
+            maximum=1024,
+        ),
+        _time(
+            "hook_timeout",
+            60.0,
+            "How long one hook may take to answer before it is cancelled and counts as failed; "
+            "0 means any time.",
+            minimum=0,
+        ),
+        _time(
+            "hook_stall",
+            0.1,
+            "A hook that blocks the whole proxy for longer than this is named in the log.",
+        ),
+    ),
+    *_group(
+        "Bodies",
+        _size(
+            "body_size_limit",
+            _G,
+            "Largest body that is gathered for a hook: a larger request is answered with 413, a "
+            "larger response streams on with a warning.",
+        ),
+        _size(
+            "body_memory_limit",
+            _M,
+            "How much of a gathered body is kept in memory; the rest goes to a temporary file.",
+        ),
+        Option(
+            "stream_large_bodies",
+            "size",
+            None,
+            "Bodies larger than this are streamed past the hooks instead of being gathered.",
+            optional=True,
+        ),
+        _bool(
+            "store_streamed_bodies",
+            False,
+            "Keep a copy of streamed bodies on the flow, up to store_streamed_limit.",
+        ),
+        _size(
+            "store_streamed_limit",
+            _M,
+            "How much of a streamed body store_streamed_bodies keeps; what is beyond is marked "
+            "as cut off.",
+        ),
+        _bool("stream_grpc", True, "Stream gRPC messages instead of gathering them."),
+        _size(
+            "decoded_size_limit",
+            128 * _M,
+            "Largest result of removing a content coding (gzip, deflate, br, zstd).",
+        ),
+    ),
+    *_group(
+        "HTTP",
+        _choice(
+            "http_framing",
+            ("reject", "repair", "pass"),
+            "repair",
+            "What to do with faulty messages: refuse them (reject), forward cosmetic faults of "
+            "responses and clean up requests (repair), or also forward requests as they came "
+            "(pass). Ambiguous framing is refused in each case.",
+        ),
+        _size("head_size_limit", 64 * _K, "Largest head of a message.", minimum=1),
+        _count("header_count_limit", 1000, "Largest number of fields in a head."),
+        _bool(
+            "keep_host_header",
+            False,
+            "In reverse mode, forward the client's Host field instead of the server's name.",
+        ),
+        _bool(
+            "retry_stale",
+            True,
+            "When a reused connection turns out to be dead before any byte of the response, send "
+            "an idempotent request once more on a new one.",
+        ),
+    ),
+    *_group(
+        "Deadlines",
+        _time("connect_timeout", 10.0, "How long a connection to a server may take."),
+        _time(
+            "read_timeout",
+            60.0,
+            "How long a server may send nothing while a byte from it is due.",
+        ),
+        _time(
+            "head_timeout",
+            30.0,
+            "How long a client's head may take, from its first byte to its last.",
+        ),
+        _time("body_timeout", 60.0, "How long a client's body may make no progress."),
+        _time(
+            "idle_timeout",
+            300.0,
+            "How long a client's connection may stay open without a request.",
+        ),
+        Option(
+            "total_timeout",
+            "duration",
+            None,
+            "How long one whole exchange may take, from the request's first byte to the "
+            "response's last.",
+            optional=True,
+            minimum=0.001,
+        ),
+        _time(
+            "tunnel_idle_timeout",
+            3600.0,
+            "How long a tunnel (CONNECT, Upgrade) may carry no byte in either direction.",
+        ),
+        _time("write_timeout", 300.0, "How long a peer may refuse to take what is sent to it."),
+        _time("close_timeout", 5.0, "How long a peer may take to close after we did."),
+        _time(
+            "shutdown_grace",
+            5.0,
+            "How long exchanges may go on after the proxy was told to stop.",
+            minimum=0,
+        ),
+    ),
+    *_group(
+        "Name resolution",
+        _time("dns_timeout", 5.0, "How long the look-up of one name may take."),
+        _time(
+            "dns_cache_ttl",
+            30.0,
+            "How long the addresses of a name are kept; 0 keeps none.",
+            minimum=0,
+        ),
+        _count("dns_threads", 8, "Threads that look up names.", maximum=256),
+        # RFC 8305, section 5: "MUST NOT be less than 10 milliseconds", and 2 seconds at most.
+        Option(
+            "happy_eyeballs_delay",
+            "duration",
+            0.25,
+            "Head start of each address of a server before the next is tried as well (RFC 8305).",
+            minimum=0.01,
+            maximum=2.0,
+        ),
+    ),
+    *_group(
+        "Output",
+        Option(
+            "flow_detail",
+            "int",
+            1,
+            "What is printed of each flow: nothing (0), one line (1), the headers too (2), the "
+            "bodies too, cut to a screen (3).",
+            minimum=0,
+            maximum=3,
+        ),
+        Option(
+            "view_filter",
+            "str",
+            None,
+            "Filter expression that chooses which flows are printed.",
+            optional=True,
+        ),
+        _choice(
+            "log_level",
+            ("debug", "info", "warn", "error"),
+            "info",
+            "The least important messages that the log shows.",
+        ),
+        _choice(
+            "color",
+            ("auto", "always", "never"),
+            "auto",
+            "Whether output is coloured; auto colours on a terminal, unless NO_COLOR is set.",
+        ),
+    ),
+)
+"""Every option that is there without any script, in the order of the manual."""
+
+
+def core_options() -> Options:
+    """New options with everything of `CORE_OPTIONS` declared, at the defaults."""
+    return Options(CORE_OPTIONS)

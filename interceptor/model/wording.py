@@ -1,0 +1,31 @@
+"""How messages of one line show names and values that somebody typed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+_SHOWN: Final = 80
+
+
+def did_you_mean(name: str, candidates: Iterable[str]) -> str:
+    """``": did you mean `x`?"`` with the candidate nearest to ``name``, or an empty text."""
+    import difflib
+
+    near = difflib.get_close_matches(name.lower().replace("-", "_"), list(candidates), n=1)
+    return f": did you mean `{near[0]}`?" if near else ""
+
+
+def shown(value: object) -> str:
+    """``value`` for a message of one line: in backticks, escaped, cut to a bearable length."""
+    text = repr(value)[1:-1] if isinstance(value, str) else repr(value)
+    if len(text) > _SHOWN:
+        text = text[: _SHOWN - 1] + "…"
+    return f"`{text}`"
+
+
+def toml_text(text: str) -> str:
+    """``text`` as a TOML basic string, with what TOML forbids in one escaped."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + re.sub(r"[\x00-\x1f\x7f]", lambda m: f"\\u{ord(m[0]):04x}", escaped) + '"'
