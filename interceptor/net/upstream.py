@@ -1,0 +1,418 @@
+"""Connects to servers: Happy Eyeballs over a guarded, bounded, cancellable set of attempts."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet import error
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress, IConnector, IDelayedCall, IProtocol, ITransport
+from twisted.internet.protocol import ClientFactory, Protocol
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from interceptor.errors import LoopError, UpstreamError
+from interceptor.interfaces import IUpstreamConnector
+from interceptor.net.guard import LoopGuard
+from interceptor.net.resolver import Addresses, Resolver
+
+if TYPE_CHECKING:
+    from interceptor.model.connections import ServerConnection
+
+ProtocolFactory = Callable[[], IProtocol]
+"""Makes the protocol for one connection, once that connection exists."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectSettings:
+    """How an `UpstreamConnector` goes about it."""
+
+    attempt_delay: float = 0.25
+    """Seconds before the next address is tried besides one that has not answered (RFC 8305 §5)."""
+
+
+@implementer(IUpstreamConnector)
+class UpstreamConnector:
+    """Makes TCP and UNIX connections for the whole proxy.
+
+    A name's addresses are tried as RFC 8305 has it: one after another, `attempt_delay` apart, or at
+    once when the one before has failed; the first to connect wins and the others are given up. A
+    single address takes a shorter way without any of that.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        resolver: Resolver,
+        guard: LoopGuard,
+        settings: ConnectSettings | None = None,
+    ) -> None:
+        """`reactor` provides ``IReactorTCP``, ``IReactorUNIX`` and ``IReactorTime``."""
+        self.settings = settings or ConnectSettings()
+        """May be replaced at any time; connects that run keep the old ones."""
+        self._reactor = reactor
+        self._resolver = resolver
+        self._guard = guard
+
+    def connect(
+        self,
+        address: tuple[str, int],
+        protocol_factory: ProtocolFactory,
+        *,
+        timeout: float,
+        source_address: tuple[str, int] | None = None,
+        server_connection: ServerConnection | None = None,
+    ) -> Deferred[IProtocol]:
+        """Connect to `address` and fire with the connected protocol.
+
+        `address` is a host name or IP address and a port, or the absolute path of a UNIX socket
+        and 0. `timeout` bounds the whole, in seconds, the name's resolution included.
+        `source_address` is bound to before connecting. `server_connection` is told when it began
+        (``timestamp_start``), and before the protocol's ``connectionMade`` the peer's
+        ``ip_address``, our ``source_address`` and when it was there (``timestamp_tcp_setup``).
+
+        Fails with `UpstreamError`: ``connect-refused``, ``connect-unreachable`` and
+        ``connect-failed`` (502), ``connect-timeout`` (504), ``dns-failed`` (502), ``dns-timeout``
+        (504); the text lists each address tried and what became of it. Fails with `LoopError` if
+        the only addresses left are our own. Cancelling gives up all attempts.
+        """
+        host = address[0]
+        started = self._reactor.seconds()
+        if server_connection is not None:
+            server_connection.timestamp_start = started
+        connecting = _Connecting(
+            self, address, protocol_factory, started + timeout, source_address, server_connection
+        )
+        if host.startswith("/"):
+            connecting.start_unix(host)
+            return connecting.result
+        try:
+            addresses = self._resolver.resolve(host)
+        except UpstreamError:
+            connecting.finish(Failure())
+            return connecting.result
+        if isinstance(addresses, Deferred):
+            connecting.start_resolving(addresses)
+        else:
+            connecting.start(addresses)
+        return connecting.result
+
+
+class _Connecting:
+    """One call of `UpstreamConnector.connect`, from its first attempt to its outcome."""
+
+    __slots__ = (
+        "_attempts",
+        "_connector",
+        "_deadline",
+        "_failures",
+        "_next_attempt",
+        "_resolving",
+        "_server",
+        "_source",
+        "_todo",
+        "destination",
+        "make_protocol",
+        "result",
+    )
+
+    def __init__(
+        self,
+        connector: UpstreamConnector,
+        destination: tuple[str, int],
+        make_protocol: ProtocolFactory,
+        deadline: float,
+        source: tuple[str, int] | None,
+        server: ServerConnection | None,
+    ) -> None:
+        self.result: Deferred[IProtocol] = Deferred(self._cancelled)
+        self.destination = destination
+        self.make_protocol = make_protocol
+        self._connector = connector
+        self._deadline = deadline
+        self._source = source
+        self._server = server
+        self._todo: list[str] = []
+        self._attempts: list[_Attempt] = []
+        self._failures: list[tuple[str, _Cause]] = []
+        self._next_attempt: IDelayedCall | None = None
+        self._resolving: Deferred[Addresses] | None = None
+
+    # Beginning
+
+    def start_resolving(self, addresses: Deferred[Addresses]) -> None:
+        """Go on when the name is resolved."""
+        self._resolving = addresses
+        clock = self._connector._reactor
+        addresses.addTimeout(max(0.0, self._deadline - clock.seconds()), clock)
+        addresses.addCallbacks(self.start, self._not_resolved)
+        # What goes wrong in start() must not leave the caller waiting.
+        addresses.addErrback(lambda reason: self.finish(reason) and None)
+
+    def start(self, addresses: Addresses) -> None:
+        """Try the addresses, the first one now."""
+        self._resolving = None
+        self._todo = [address.host for address in reversed(addresses)]
+        self._attempt()
+
+    def start_unix(self, path: str) -> None:
+        """Connect to a UNIX socket."""
+        try:
+            self._connector._guard.check(path, 0)
+        except LoopError:
+            self.finish(Failure())
+            return
+        attempt = _Attempt(self, join_host_port(self.destination))
+        self._attempts.append(attempt)
+        remaining = max(0.0, self._deadline - self._connector._reactor.seconds())
+        attempt.connector = self._connector._reactor.connectUNIX(path, attempt, remaining)
+
+    # Attempts
+
+    def _attempt(self) -> None:
+        """Start the next attempt, and arrange for the one after it."""
+        self._next_attempt = None
+        reactor = self._connector._reactor
+        port = self.destination[1]
+        while self._todo:
+            host = self._todo.pop()
+            name = join_host_port((host, port))
+            remaining = self._deadline - reactor.seconds()
+            if remaining <= 0:
+                self._failures.append((name, _Cause("connect-timeout", "no time left to try it")))
+                continue
+            try:
+                self._connector._guard.check(host, port)
+            except LoopError as loop:
+                self._failures.append((name, _Cause(loop.code, "this proxy's own listener")))
+                continue
+            attempt = _Attempt(self, name)
+            self._attempts.append(attempt)
+            if self._todo:
+                delay = self._connector.settings.attempt_delay
+                self._next_attempt = reactor.callLater(delay, self._attempt)
+            try:
+                connector = reactor.connectTCP(host, port, attempt, remaining, self._source)
+            except Exception:
+                # Twisted parses zones and source addresses at once, and raises what that raises.
+                self.failed(attempt, Failure())
+                return
+            attempt.connector = connector
+            return
+        if not self._attempts:
+            self.finish(Failure(self._explain()))
+
+    def failed(self, attempt: _Attempt, reason: Failure) -> None:
+        """An attempt failed: the next address need not wait any longer."""
+        if attempt not in self._attempts:
+            return
+        self._attempts.remove(attempt)
+        self._failures.append((attempt.name, _cause(reason)))
+        if self._next_attempt is not None:
+            self._next_attempt.cancel()
+            self._next_attempt = None
+        self._attempt()
+
+    def won(self, attempt: _Attempt) -> None:
+        """An attempt connected: give up the others."""
+        self._attempts.remove(attempt)
+        self._give_up()
+
+    def connected(self, transport: ITransport) -> IProtocol:
+        """Note what is known about the connection, and make its protocol."""
+        disable_nagle(transport)
+        server = self._server
+        if server is not None:
+            server.timestamp_tcp_setup = self._connector._reactor.seconds()
+            server.ip_address = as_pair(transport.getPeer())
+            server.source_address = as_pair(transport.getHost())
+        return self.make_protocol()
+
+    # Ending
+
+    def finish(self, outcome: IProtocol | Failure) -> bool:
+        """Fire the result; False if it has been fired, or cancelled."""
+        self._give_up()
+        if self.result.called:
+            return False
+        if isinstance(outcome, Failure):
+            self.result.errback(outcome)
+        else:
+            self.result.callback(outcome)
+        return True
+
+    def _give_up(self) -> None:
+        self._todo.clear()
+        if self._next_attempt is not None:
+            self._next_attempt.cancel()
+            self._next_attempt = None
+        while self._attempts:
+            self._attempts.pop().abandon()
+
+    def _cancelled(self, result: Deferred[IProtocol]) -> None:
+        self._give_up()
+        if self._resolving is not None:
+            self._resolving.cancel()
+
+    def _not_resolved(self, reason: Failure) -> None:
+        self._resolving = None
+        if reason.check(error.TimeoutError):
+            text = f"cannot resolve {self.destination[0]}: no time left to connect"
+            reason = Failure(UpstreamError(text, "dns-timeout", 504))
+        self.finish(reason)
+
+    def _explain(self) -> UpstreamError:
+        name = join_host_port(self.destination)
+        if len(self._failures) == 1 and self._failures[0][0] == name:
+            tried = self._failures[0][1].text
+        else:
+            tried = "; ".join(f"{each}: {cause.text}" for each, cause in self._failures)
+        text = f"cannot connect to {name}: {tried}"
+        found = {cause.code for _, cause in self._failures}
+        code = next((each for each in _TELLING if each in found), "connect-failed")
+        if code == "proxy-loop":
+            return LoopError(text)
+        return UpstreamError(text, code, 504 if code == "connect-timeout" else 502)
+
+
+class _Attempt(ClientFactory):
+    """One socket of a `_Connecting`. Twisted calls it as the factory of its one connection."""
+
+    noisy = False
+
+    def __init__(self, connecting: _Connecting, name: str) -> None:
+        self.connecting: _Connecting | None = connecting
+        self.connector: IConnector | None = None
+        self.name = name
+
+    def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
+        connecting, self.connecting = self.connecting, None
+        if connecting is None:
+            return None
+        connecting.won(self)
+        return _Handover(connecting)
+
+    def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
+        connecting, self.connecting = self.connecting, None
+        self.connector = None
+        if connecting is not None:
+            connecting.failed(self, reason)
+
+    def abandon(self) -> None:
+        """Stop trying. Neither success nor failure is reported after this."""
+        self.connecting = None
+        connector, self.connector = self.connector, None
+        if connector is not None:
+            connector.stopConnecting()
+
+
+class _Handover(Protocol):
+    """Stands in until the transport is known, then puts the real protocol in its own place.
+
+    ``buildProtocol`` is too early for the addresses of both ends, and nothing tells a factory that
+    its protocol has been connected. Replacing the transport's protocol costs nothing afterwards,
+    where a wrapper would for every event.
+    """
+
+    def __init__(self, connecting: _Connecting) -> None:
+        self._connecting = connecting
+
+    def makeConnection(self, transport: ITransport) -> None:
+        connecting = self._connecting
+        try:
+            protocol = connecting.connected(transport)
+            transport.protocol = protocol  # type: ignore[attr-defined]
+            protocol.makeConnection(transport)
+        except Exception:
+            connecting.finish(Failure())
+            transport.abortConnection()  # type: ignore[attr-defined]
+            return
+        if not connecting.finish(protocol):
+            # Cancelled from within connectionMade: nobody will look after this connection.
+            transport.abortConnection()  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True, slots=True)
+class _Cause:
+    """Why an attempt failed: the code it counts as, and a phrase."""
+
+    code: str
+    text: str
+
+
+_TELLING = (
+    "proxy-loop",
+    "connect-refused",
+    "connect-timeout",
+    "connect-unreachable",
+    "connect-failed",
+)
+"""Where attempts failed differently, the code that tells most about the server comes first."""
+
+_UNREACHABLE = frozenset(
+    getattr(errno, name)
+    for name in (
+        "ENETUNREACH",
+        "EHOSTUNREACH",
+        "ENETDOWN",
+        "EHOSTDOWN",
+        "EADDRNOTAVAIL",
+        "EAFNOSUPPORT",
+    )
+    if hasattr(errno, name)
+)
+
+
+def _cause(reason: Failure) -> _Cause:
+    value = reason.value
+    number = getattr(value, "osError", None)
+    if isinstance(value, error.ConnectBindError):
+        return _Cause("connect-failed", f"no socket to connect with: {_phrase(value, number)}")
+    if isinstance(value, error.ConnectionRefusedError) or number == errno.ECONNREFUSED:
+        return _Cause("connect-refused", "connection refused")
+    if isinstance(value, error.TCPTimedOutError | error.TimeoutError):
+        return _Cause("connect-timeout", "no answer in time")
+    if isinstance(value, error.NoRouteError) or number in _UNREACHABLE:
+        return _Cause("connect-unreachable", _phrase(value, number))
+    return _Cause("connect-failed", _phrase(value, number))
+
+
+def _phrase(value: BaseException | None, number: object) -> str:
+    if isinstance(number, int):
+        text = os.strerror(number)
+    else:
+        text = str(value).rstrip(".") or type(value).__name__
+    return text[:1].lower() + text[1:]
+
+
+def join_host_port(address: tuple[str, int]) -> str:
+    """An address for people: ``192.0.2.1:80``, ``[2001:db8::1]:80``, ``unix:/run/i.sock``."""
+    host, port = address
+    if host.startswith("/"):
+        return f"unix:{host}"
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def as_pair(address: IAddress) -> tuple[str, int]:
+    """A Twisted address as the pair that the model uses; a UNIX path comes with 0."""
+    if isinstance(address, IPv4Address | IPv6Address):
+        return (address.host, address.port)
+    if isinstance(address, UNIXAddress) and address.name:
+        return (address.name.decode("utf-8", "surrogateescape"), 0)
+    return ("", 0)
+
+
+def disable_nagle(transport: ITransport) -> None:
+    """Set ``TCP_NODELAY`` where the transport has such a thing.
+
+    A proxy writes whole messages; with Nagle's algorithm (RFC 9293 section 3.7.4) the last segment
+    of one may wait for the acknowledgement of the one before.
+    """
+    set_no_delay = getattr(transport, "setTcpNoDelay", None)
+    if set_no_delay is not None:
+        set_no_delay(True)
