@@ -1,0 +1,7 @@
+"""What stops a measurement."""
+
+from __future__ import annotations
+
+
+class BenchError(Exception):
+    """A program could not be started, or what it did makes a measurement worthless."""

@@ -1,0 +1,154 @@
+"""Where measurements are made: cores, a directory, an origin, a load generator, an effort."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.errors import BenchError
+from bench.load import LoadGenerator, find_generator
+from bench.origin import Origin, start_origin
+from bench.processes import Cores, pinned
+from bench.subjects import Hooks, Mode, Running, Setup, Subject
+
+_KIB = 1024
+_MIB = 1024 * _KIB
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How long and how much; the defaults are the full benchmark.
+
+    ``seconds`` is one round of load; ``slow_seconds`` is how long a slow reader stays slow.
+    """
+
+    rounds: int = 5
+    warm_up: bool = True
+    seconds: float = 3.0
+    startup_rounds: int = 7
+    growth_requests: int = 500_000
+    slow_bytes: int = 1024 * _MIB
+    slow_seconds: float = 5.0
+    settle_seconds: float = 2.0
+
+    @classmethod
+    def smoke(cls) -> Effort:
+        """Return what shows in under a minute that everything runs."""
+        return cls(
+            rounds=1,
+            warm_up=False,
+            seconds=1.0,
+            startup_rounds=2,
+            growth_requests=20_000,
+            slow_bytes=64 * _MIB,
+            slow_seconds=0.5,
+            settle_seconds=0.3,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One round of one subject: values by metric, and what makes them worthless, if anything."""
+
+    values: Mapping[str, float]
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Series:
+    """All rounds of one subject in one workload, the warm-up left out."""
+
+    samples: list[Sample] = field(default_factory=list)
+    failure: str | None = None
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What was wrong in any round, each thing once."""
+        found = [problem for sample in self.samples for problem in sample.problems]
+        if self.failure is not None:
+            found.append(self.failure)
+        return tuple(dict.fromkeys(found))
+
+
+@dataclass(frozen=True, slots=True)
+class Lab:
+    """Everything that the workloads share during one run."""
+
+    effort: Effort
+    cores: Cores
+    workdir: Path
+    environment: Mapping[str, str]
+    generator: LoadGenerator
+    origin: Origin
+
+    @contextlib.contextmanager
+    def running(
+        self, subject: Subject, mode: Mode, hooks: Hooks, origin_port: int | None = None
+    ) -> Iterator[Running]:
+        """Run ``subject`` on the proxy's core, before the lab's origin or another one.
+
+        :raises BenchError: if it does not come up.
+        """
+        setup = Setup(mode, hooks, origin_port or self.origin.port, self.workdir, self.environment)
+        running = subject.start(setup, self.cores.proxy)
+        try:
+            yield running
+        finally:
+            running.process.stop()
+
+    def interleaved(
+        self, rounds: int, warm_up: bool, measure: Mapping[str, Callable[[], Sample]]
+    ) -> dict[str, Series]:
+        """Measure every subject once, then all again: what slows the machine slows them all.
+
+        A subject that fails is not asked again; the others go on.
+        """
+        found = {name: Series() for name in measure}
+        for number in range(rounds + warm_up):
+            for name, take in measure.items():
+                series = found[name]
+                if series.failure is not None:
+                    continue
+                try:
+                    sample = take()
+                except (BenchError, OSError) as problem:
+                    series.failure = str(problem)
+                    continue
+                if number >= warm_up:
+                    series.samples.append(sample)
+        return found
+
+    def once(self, measure: Mapping[str, Callable[[], Sample]]) -> dict[str, Series]:
+        """Measure every subject a single time."""
+        return self.interleaved(1, False, measure)
+
+
+@contextlib.contextmanager
+def open_lab(effort: Effort) -> Iterator[Lab]:
+    """Set a lab up, move this thread to the core of load and origin, and clean up afterwards.
+
+    :raises BenchError: if the origin does not come up.
+    """
+    cores = Cores.available()
+    sizes = {"1k": _KIB, "64k": 64 * _KIB, "10m": 10 * _MIB, "big": effort.slow_bytes}
+    with contextlib.ExitStack() as stack:
+        workdir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
+        stack.enter_context(pinned(cores.load))
+        environment = child_environment(os.environ, workdir)
+        origin = start_origin(sizes, workdir, cores.load, environment)
+        stack.callback(origin.process.stop)
+        yield Lab(effort, cores, workdir, environment, find_generator(), origin)
+
+
+def child_environment(environment: Mapping[str, str], home: Path) -> dict[str, str]:
+    """Return ``environment`` without what would make one user's figures differ from another's."""
+    kept = {
+        name: value
+        for name, value in environment.items()
+        if not name.startswith("INTERCEPTOR_") and not name.lower().endswith("_proxy")
+    }
+    return kept | {"HOME": str(home)}

@@ -1,0 +1,177 @@
+"""From rounds to figures: medians, ratios to the baseline, and what is expected of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from statistics import median
+
+from bench.errors import BenchError
+from bench.lab import Sample, Series
+from bench.workloads import Workload
+
+JUDGED = "interceptor"
+"""The subject that expectations are about."""
+
+_EXPECTED = Path(__file__).with_name("expected.json")
+# In a short run a figure says little, but one outside of this means that something else was
+# measured: an error page, or a connection that bypassed the proxy.
+_SANE_RATIO = (0.02, 2.0)
+
+
+class Verdict(Enum):
+    """What a workload's figures mean for the one who asked."""
+
+    PASS = "PASS"
+    MISS = "MISS"
+    RAN = "RAN"
+    FAILED = "FAILED"
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """A bound on one metric; ``ratio`` is a metric too.
+
+    Exactly one of ``at_least`` and ``at_most`` is set. ``tolerance`` is the share of the bound by
+    which noise may miss it; ``aim`` is what one hopes for.
+    """
+
+    metric: str
+    at_least: float | None = None
+    at_most: float | None = None
+    aim: float | None = None
+    tolerance: float = 0.0
+
+    def __post_init__(self) -> None:
+        if (self.at_least is None) == (self.at_most is None):
+            raise BenchError(f"expectation for {self.metric}: one of at_least, at_most is needed")
+
+    def met_by(self, value: float) -> bool:
+        """Whether ``value`` is within the bound, tolerance included."""
+        if self.at_least is not None:
+            return value >= self.at_least * (1 - self.tolerance)
+        assert self.at_most is not None
+        return value <= self.at_most * (1 + self.tolerance)
+
+    def __str__(self) -> str:
+        if self.at_least is not None:
+            text = f"at least {self.at_least:g}"
+        else:
+            text = f"at most {self.at_most:g}"
+        if self.tolerance:
+            text += f" within {self.tolerance:.0%}"
+        return text if self.aim is None else f"{text}, aim {self.aim:g}"
+
+
+def load_expectations(path: Path = _EXPECTED) -> dict[str, Expectation]:
+    """Read the expectations by workload.
+
+    :raises BenchError: if an entry is not one.
+    """
+    found = {}
+    for name, fields in json.loads(path.read_text()).items():
+        try:
+            found[name] = Expectation(**fields)
+        except TypeError as problem:
+            raise BenchError(f"{path.name}: {name}: {problem}") from problem
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """One subject in one workload.
+
+    ``medians`` is by metric, ``low`` and ``high`` bound the workload's own metric. ``ratio`` is the
+    median of each round's ratio to the baseline in the same round; ``cpu_ratio`` is the same for
+    requests per CPU second, which holds even where load or origin was the limit.
+    """
+
+    medians: Mapping[str, float]
+    low: float
+    high: float
+    ratio: float | None
+    cpu_ratio: float | None
+    problems: tuple[str, ...]
+    rounds: tuple[Mapping[str, float], ...]
+
+    def value(self, metric: str) -> float | None:
+        """Return the median of ``metric``, or None if it was not measured."""
+        return self.ratio if metric == "ratio" else self.medians.get(metric)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One workload: its figures by subject and what they mean."""
+
+    workload: Workload
+    figures: Mapping[str, Figures]
+    verdict: Verdict
+    reasons: tuple[str, ...] = field(default_factory=tuple)
+
+
+def evaluate(
+    workload: Workload,
+    found: Mapping[str, Series],
+    expectation: Expectation | None,
+    smoke: bool,
+) -> Result:
+    """Turn the rounds of ``workload`` into figures and a verdict.
+
+    A smoke run is too short to be judged: it only fails, where something did not run.
+    """
+    baseline = found.get(workload.baseline) if workload.baseline is not None else None
+    figures = {name: _figures(workload, series, baseline) for name, series in found.items()}
+    reasons = [f"{name}: {text}" for name, of in figures.items() for text in of.problems]
+    judged = figures.get(JUDGED)
+    if smoke and judged is not None and judged.ratio is not None:
+        low, high = _SANE_RATIO
+        if workload.metric == "requests_per_second" and not low <= judged.ratio <= high:
+            reasons.append(f"{JUDGED}: a ratio of {judged.ratio:.3f} cannot be true")
+    if reasons:
+        return Result(workload, figures, Verdict.FAILED, tuple(reasons))
+    if smoke or judged is None or expectation is None:
+        return Result(workload, figures, Verdict.RAN)
+    value = judged.value(expectation.metric)
+    if value is None:
+        reason = f"{expectation.metric} was not measured"
+        return Result(workload, figures, Verdict.RAN, (reason,))
+    verdict = Verdict.PASS if expectation.met_by(value) else Verdict.MISS
+    reason = f"{JUDGED}: {expectation.metric} {value:.3g}, expected {expectation}"
+    return Result(workload, figures, verdict, (reason,))
+
+
+def _figures(workload: Workload, series: Series, baseline: Series | None) -> Figures:
+    samples = series.samples
+    metrics = dict.fromkeys(name for sample in samples for name in sample.values)
+    medians = {name: median(_values(samples, name)) for name in metrics}
+    own = _values(samples, workload.metric) or [0.0]
+    ratio = cpu_ratio = None
+    if baseline is not None:
+        ratio = _ratio(samples, baseline.samples, workload.metric)
+        cpu_ratio = _ratio(baseline.samples, samples, "cpu_us_per_request")
+    return Figures(
+        medians,
+        min(own),
+        max(own),
+        ratio,
+        cpu_ratio,
+        series.problems,
+        tuple(sample.values for sample in samples),
+    )
+
+
+def _values(samples: list[Sample], metric: str) -> list[float]:
+    return [sample.values[metric] for sample in samples if metric in sample.values]
+
+
+def _ratio(over: list[Sample], under: list[Sample], metric: str) -> float | None:
+    """Return the median of the rounds' ratios; None without a round that has both."""
+    ratios = [
+        one.values[metric] / other.values[metric]
+        for one, other in zip(over, under, strict=False)
+        if metric in one.values and other.values.get(metric)
+    ]
+    return median(ratios) if ratios else None

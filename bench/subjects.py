@@ -1,0 +1,190 @@
+"""How each program that is measured is started."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from bench.errors import BenchError
+from bench.origin import SERVER_PATH
+from bench.processes import Process, free_port
+
+
+class Mode(Enum):
+    """How clients reach the proxy."""
+
+    REGULAR = "regular"
+    REVERSE = "reverse"
+
+
+class Hooks(Enum):
+    """The script that a scriptable proxy has loaded; the value is its file, beside this one."""
+
+    NONE = ""
+    ALL = "hooks_all.py"
+    STREAM = "hooks_stream.py"
+
+    @property
+    def path(self) -> str:
+        """The script's absolute path; meaningless for `NONE`."""
+        return str(Path(__file__).with_name(self.value))
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What a proxy shall do. ``origin_port`` is on loopback; ``workdir`` is the run's own."""
+
+    mode: Mode
+    hooks: Hooks
+    origin_port: int
+    workdir: Path
+    environment: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A subject that listens on ``port`` of loopback."""
+
+    process: Process
+    port: int
+
+
+class Subject(ABC):
+    """A program that is measured, under the ``name`` that reports give it."""
+
+    name: str
+
+    @abstractmethod
+    def start(self, setup: Setup, core: int | None) -> Running:
+        """Start it on ``core`` and return once it listens; the caller stops the process.
+
+        :raises BenchError: if it does not come up.
+        """
+
+    def _start(
+        self, command: list[str], setup: Setup, core: int | None, port: int | None
+    ) -> Running:
+        """Start ``command`` and wait for ``port``, or for its ``listening:`` line if that is None.
+
+        :raises BenchError: if it does not come up.
+        """
+        process = Process(self.name, command, core, setup.workdir, setup.environment)
+        try:
+            if port is None:
+                port = process.wait_for_line()
+            else:
+                process.wait_for_port(port)
+        except BaseException:
+            process.stop(0)
+            raise
+        return Running(process, port)
+
+
+class Relay(Subject):
+    """The bare TCP relay; it knows neither modes nor hooks."""
+
+    name = "relay"
+
+    def start(self, setup: Setup, core: int | None) -> Running:
+        command = [sys.executable, "-m", "bench.relay", str(setup.origin_port)]
+        return self._start(command, setup, core, None)
+
+
+class Interceptor(Subject):
+    """This checkout's proxy."""
+
+    name = "interceptor"
+
+    def start(self, setup: Setup, core: int | None) -> Running:
+        mode = "regular"
+        if setup.mode is Mode.REVERSE:
+            mode = f"reverse:http://127.0.0.1:{setup.origin_port}"
+        command = [sys.executable, "-m", "interceptor", "run", "--mode", f"{mode}@127.0.0.1:0"]
+        command += ["-q"]
+        if setup.hooks is not Hooks.NONE:
+            command += ["-s", setup.hooks.path]
+        return self._start(command, setup, core, None)
+
+
+class Mitmdump(Subject):
+    """mitmproxy's command-line proxy, with the same scripts."""
+
+    name = "mitmdump"
+
+    def __init__(self, program: str) -> None:
+        self._program = program
+
+    def start(self, setup: Setup, core: int | None) -> Running:
+        port = free_port()
+        command = [self._program, "-q", "--listen-host", "127.0.0.1", "--listen-port", str(port)]
+        if setup.mode is Mode.REVERSE:
+            command += ["--mode", f"reverse:http://127.0.0.1:{setup.origin_port}"]
+        if setup.hooks is not Hooks.NONE:
+            command += ["-s", setup.hooks.path]
+        return self._start(command, setup, core, port)
+
+
+class Squid(Subject):
+    """squid without its cache; it has no hooks."""
+
+    name = "squid"
+
+    def __init__(self, program: str) -> None:
+        self._program = program
+
+    def start(self, setup: Setup, core: int | None) -> Running:
+        port = free_port()
+        configuration = setup.workdir / "squid.conf"
+        configuration.write_text(squid_configuration(setup, port))
+        command = [self._program, "-N", "-d", "1", "-f", str(configuration)]
+        return self._start(command, setup, core, port)
+
+
+def squid_configuration(setup: Setup, port: int) -> str:
+    """Return a configuration with which squid caches, logs and keeps nothing."""
+    lines = [
+        "http_access allow all",
+        "cache deny all",
+        "access_log none",
+        "cache_log /dev/null",
+        "cache_store_log none",
+        "pid_filename none",
+        "pinger_enable off",
+        "shutdown_lifetime 0 seconds",
+        "max_filedescriptors 4096",
+        "visible_hostname bench",
+        "coredump_dir none",
+    ]
+    if setup.mode is Mode.REVERSE:
+        lines += [
+            f"http_port 127.0.0.1:{port} accel defaultsite=127.0.0.1:{setup.origin_port} no-vhost",
+            f"cache_peer 127.0.0.1 parent {setup.origin_port} 0 no-query originserver name=origin",
+            "never_direct allow all",
+        ]
+    else:
+        lines.append(f"http_port 127.0.0.1:{port}")
+    return "\n".join(lines) + "\n"
+
+
+PEERS: Mapping[str, Callable[[str], Subject]] = {"mitmdump": Mitmdump, "squid": Squid}
+"""The programs of others that can be measured along, by name."""
+
+
+def find_peer(text: str) -> Subject:
+    """Return the peer that ``NAME`` or ``NAME=PATH`` means.
+
+    :raises BenchError: for a name that is not in `PEERS`, or a program that is not there.
+    """
+    name, _, path = text.partition("=")
+    peer = PEERS.get(name)
+    if peer is None:
+        raise BenchError(f"unknown peer {name!r}: expected one of {', '.join(sorted(PEERS))}")
+    program = shutil.which(path or name, path=SERVER_PATH)
+    if program is None:
+        raise BenchError(f"peer {name}: no program {path or name!r} found")
+    return peer(program)
