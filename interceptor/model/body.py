@@ -1,0 +1,169 @@
+"""A gathered body: in memory up to a limit, beyond it in an anonymous temporary file."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+
+from interceptor.errors import InterceptorError
+
+_NO_FILE = -1
+
+
+class Body:
+    """Bytes that arrive piece by piece and are read as a whole, or again piece by piece.
+
+    What is beyond ``memory_limit`` bytes goes, with everything before it, to a temporary file of
+    mode 0600 that has no name, so that nobody else can open it and nothing stays behind.
+    Failures of that file raise `InterceptorError` with code ``body-spool-failed``.
+    """
+
+    __slots__ = ("_fd", "_memory_limit", "_pieces", "length")
+
+    length: int
+
+    def __init__(self, memory_limit: int) -> None:
+        self.length = 0
+        self._memory_limit = memory_limit
+        self._pieces: list[bytes] = []
+        self._fd = _NO_FILE
+
+    @property
+    def spooled(self) -> bool:
+        """Whether the bytes are in a file rather than in memory."""
+        return self._fd != _NO_FILE
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __bool__(self) -> bool:
+        return self.length > 0
+
+    def append(self, data: bytes) -> None:
+        """Add bytes at the end."""
+        if not data:
+            return
+        if self._fd == _NO_FILE:
+            if self.length + len(data) <= self._memory_limit:
+                self._pieces.append(data)
+                self.length += len(data)
+                return
+            self._spool()
+        self._write(data)
+
+    def _spool(self) -> None:
+        try:
+            with tempfile.TemporaryFile(prefix="interceptor-body-", buffering=0) as file:
+                self._fd = os.dup(file.fileno())
+        except OSError as error:
+            raise InterceptorError(
+                f"cannot make a temporary file for a body: {error}", "body-spool-failed"
+            ) from error
+        pieces, self._pieces = self._pieces, []
+        self.length = 0
+        for piece in pieces:
+            self._write(piece)
+
+    def _write(self, data: bytes) -> None:
+        view = memoryview(data)
+        try:
+            while view:
+                written = os.pwrite(self._fd, view, self.length)
+                self.length += written
+                view = view[written:]
+        except OSError as error:
+            raise InterceptorError(
+                f"cannot write a body to its temporary file: {error}", "body-spool-failed"
+            ) from error
+
+    def _read(self, size: int, offset: int) -> bytes:
+        try:
+            data = os.pread(self._fd, size, offset)
+        except OSError as error:
+            raise InterceptorError(
+                f"cannot read a body from its temporary file: {error}", "body-spool-failed"
+            ) from error
+        if not data:
+            raise InterceptorError(
+                "the temporary file of a body became shorter", "body-spool-failed"
+            )
+        return data
+
+    def chunks(self, size: int = 65536) -> Iterator[bytes]:
+        """Yield the bytes in order, at most ``size`` at a time; never an empty chunk."""
+        if self._fd == _NO_FILE:
+            for piece in self._pieces:
+                if len(piece) <= size:
+                    yield piece
+                else:
+                    for start in range(0, len(piece), size):
+                        yield piece[start : start + size]
+            return
+        offset = 0
+        while offset < self.length:
+            data = self._read(min(size, self.length - offset), offset)
+            offset += len(data)
+            yield data
+
+    def getvalue(self) -> bytes:
+        """Return all bytes. For a spooled body that costs as much memory, for as long as kept."""
+        if self._fd != _NO_FILE:
+            return b"".join(self.chunks(1 << 20))
+        if len(self._pieces) > 1:
+            self._pieces = [b"".join(self._pieces)]
+        return self._pieces[0] if self._pieces else b""
+
+    def copy(self) -> Body:
+        """Return a snapshot that can be read independently of the original, but not added to."""
+        made = Body(-1)
+        made._pieces = list(self._pieces)
+        made.length = self.length
+        if self._fd != _NO_FILE:
+            made._fd = os.dup(self._fd)
+        return made
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Body):
+            return NotImplemented
+        if self is other:
+            return True
+        if self.length != other.length:
+            return False
+        if self._fd == _NO_FILE and other._fd == _NO_FILE:
+            return self.getvalue() == other.getvalue()
+        offset = 0
+        for chunk in self.chunks():
+            if other._slice(offset, len(chunk)) != chunk:
+                return False
+            offset += len(chunk)
+        return True
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def _slice(self, offset: int, size: int) -> bytes:
+        if self._fd == _NO_FILE:
+            return self.getvalue()[offset : offset + size]
+        parts = []
+        while size:
+            part = self._read(size, offset)
+            offset += len(part)
+            size -= len(part)
+            parts.append(part)
+        return b"".join(parts)
+
+    def close(self) -> None:
+        """Give the memory or the file back; the body is empty then. Dropping it does the same."""
+        fd, self._fd = self._fd, _NO_FILE
+        self._pieces = []
+        self.length = 0
+        if fd != _NO_FILE:
+            os.close(fd)
+
+    def __del__(self) -> None:
+        with contextlib.suppress(AttributeError, OSError):
+            self.close()
+
+    def __repr__(self) -> str:
+        return f"<Body {self.length} bytes {'in a file' if self.spooled else 'in memory'}>"

@@ -1,0 +1,121 @@
+"""Which charset a body is in: declared, marked, or guessed from the kind of content."""
+
+from __future__ import annotations
+
+import codecs
+import re
+
+_CHARSET = re.compile(r"""(?i);\s*charset\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s;]*))""")
+_META = re.compile(rb"""(?i)<meta[^>]{0,512}?charset\s*=\s*["']?\s*([\w:.-]{1,40})""")
+_XML = re.compile(rb"""(?i)^\s*<\?xml[^>]{0,256}?encoding\s*=\s*["']([\w:.-]{1,40})""")
+_CSS = re.compile(rb"""^@charset "([\w:.-]{1,40})";""")
+
+# The Encoding standard's prescan looks no further than this.
+_PRESCAN = 1024
+
+# Byte order marks, the longer before those that begin them.
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+# Codecs of Python that are no charsets of the web; some take quadratic time on hostile input.
+_REFUSED = frozenset(
+    {"idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined", "utf-7", "mbcs"}
+)
+
+# The Encoding standard reads these labels as supersets of what they say.
+_SUPERSETS = {"gb2312": "gb18030", "gbk": "gb18030", "hz": "gb18030", "shift_jis": "cp932"}
+
+
+def _known(label: str) -> str | None:
+    """Return the codec for a label, or None where there is none that may be used."""
+    try:
+        info = codecs.lookup(label)
+    except (LookupError, ValueError):
+        return None
+    name = info.name.lower()
+    if name.replace("_", "-") in _REFUSED or not getattr(info, "_is_text_encoding", True):
+        return None
+    return _SUPERSETS.get(name, name)
+
+
+def declared(content_type: str) -> str | None:
+    """Return the codec that a Content-Type's ``charset`` names, or None."""
+    found = _CHARSET.search(content_type)
+    if found is None:
+        return None
+    label = found[1] or found[2] or found[3]
+    return _known(label) if label else None
+
+
+def _by_kind(content_type: str, start: bytes) -> str:
+    kind = content_type.partition(";")[0].strip().lower()
+    found: re.Match[bytes] | None = None
+    fallback = "latin-1"
+    if "json" in kind or kind in ("application/x-ndjson", "text/event-stream"):
+        return "utf-8"  # RFC 8259 section 8.1; event streams are always UTF-8
+    if "html" in kind:
+        found = _META.search(start) or _XML.search(start)
+        fallback = "utf-8"
+    elif "xml" in kind:
+        found = _XML.search(start)
+        fallback = "utf-8"
+    elif kind == "text/css":
+        found = _CSS.search(start)
+        fallback = "utf-8"
+    elif "javascript" in kind or kind == "application/x-www-form-urlencoded":
+        return "utf-8"
+    if found is not None:
+        # A document that could be scanned as ASCII is in no 16-bit charset, whatever it says.
+        name = _known(found[1].decode("ascii", "replace"))
+        if name is not None and not name.startswith(("utf-16", "utf-32")):
+            return name
+    return fallback
+
+
+def guess(content_type: str, content: bytes) -> str:
+    """Return the codec in which ``content`` is to be read.
+
+    In this order: the declared charset, a byte order mark, what the kind of content says (UTF-8
+    for JSON, HTML, XML, CSS and scripts, with their own declarations), latin-1.
+    """
+    charset = declared(content_type)
+    mark = _mark(content)
+    if mark is not None and (charset is None or charset == "utf-8" == mark[:5]):
+        return mark
+    return charset or _by_kind(content_type, content[:_PRESCAN])
+
+
+def guess_for_text(content_type: str, text: str, old: bytes) -> str:
+    """Return the codec in which ``text`` is to be written.
+
+    It is the one in which it will be read again; a byte order mark that ``old``, the content so
+    far, began with is kept.
+    """
+    start = text[:_PRESCAN].encode("ascii", "replace")
+    charset = declared(content_type)
+    mark = _mark(old)
+    if mark is not None and (charset is None or charset == "utf-8" == mark[:5]):
+        return mark
+    return charset or _by_kind(content_type, start)
+
+
+def _mark(content: bytes) -> str | None:
+    for mark, name in _MARKS:
+        if content.startswith(mark):
+            return name
+    return None
+
+
+def with_charset(content_type: str, charset: str) -> str:
+    """Return a Content-Type that names ``charset``; ``text/plain`` where there was none."""
+    if not content_type.strip():
+        return f"text/plain; charset={charset}"
+    found = _CHARSET.search(content_type)
+    if found is None:
+        return f"{content_type}; charset={charset}"
+    return f"{content_type[: found.start()]}; charset={charset}{content_type[found.end() :]}"

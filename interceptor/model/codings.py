@@ -1,0 +1,307 @@
+"""Content codings (RFC 9110 section 8.4): gzip, deflate, br, zstd and identity, bounded."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Callable
+from typing import Final, Protocol
+
+import brotli
+import zstandard
+
+from interceptor.errors import DecodeError
+
+DEFAULT_LIMIT: Final = 128 * 1024 * 1024
+"""How many bytes a body may decode to unless told otherwise."""
+
+RATIO_LIMIT: Final = 1100
+"""How many times its coded size a body may become; what deflate can reach by itself is 1032."""
+
+RATIO_FREE: Final = 1024 * 1024
+"""How many decoded bytes are free of the bound on the ratio."""
+
+MAX_CODINGS: Final = 5
+"""How many codings may lie on one body."""
+
+DECODABLE: Final = ("gzip", "deflate", "br", "zstd", "identity")
+"""The codings that can be removed, by their registered names."""
+
+# RFC 9659: a zstd window for the web is 8 MiB at most.
+_ZSTD_WINDOW = 8 * 1024 * 1024
+# zlib copies what is left after every member and every bounded step, so it is fed small slices.
+_ZLIB_SLICE = 16 * 1024
+# zstandard cannot bound the output of a call, so the input is: 4 bytes make 128 KiB at most, so
+# that one slice makes 8 MiB at most.
+_ZSTD_SLICE = 256
+_STEP = 64 * 1024
+
+_ALIASES = {"x-gzip": "gzip", "x-deflate": "deflate"}
+
+
+class _Stage(Protocol):
+    """Removes one coding. ``emit`` is called with output as it comes, and raises to stop it."""
+
+    def feed(self, data: bytes, emit: Callable[[bytes], None]) -> None: ...
+
+    def complete(self) -> bool: ...
+
+
+class _Gzip:
+    """RFC 1952: any number of members; what follows the last one is dropped."""
+
+    def __init__(self) -> None:
+        self._member = zlib.decompressobj(31)
+        self._held = b""
+        self._between = False
+        self._over = False
+
+    def feed(self, data: bytes, emit: Callable[[bytes], None]) -> None:
+        for start in range(0, len(data), _ZLIB_SLICE):
+            if self._over:
+                return
+            self._slice(data[start : start + _ZLIB_SLICE], emit)
+
+    def _slice(self, data: bytes, emit: Callable[[bytes], None]) -> None:
+        while data:
+            if self._between:
+                data = (self._held + data).lstrip(b"\0")
+                self._held = b""
+                if len(data) < 2:
+                    self._held = data
+                    return
+                if data[:2] != b"\x1f\x8b":
+                    self._over = True
+                    return
+                self._member = zlib.decompressobj(31)
+                self._between = False
+            data = _inflate(self._member, data, emit)
+            self._between = self._member.eof
+
+    def complete(self) -> bool:
+        return self._between
+
+
+class _Deflate:
+    """RFC 9110 section 8.4.1.2: the zlib format, or the bare deflate data some senders give."""
+
+    def __init__(self) -> None:
+        self._stream: zlib._Decompress | None = None
+        self._held = b""
+
+    def feed(self, data: bytes, emit: Callable[[bytes], None]) -> None:
+        if self._stream is None:
+            data = self._held + data
+            if len(data) < 2:
+                self._held = data
+                return
+            # RFC 1950 section 2.2: method 8, and the two bytes are a multiple of 31.
+            zlib_header = data[0] & 0x0F == 8 and (data[0] << 8 | data[1]) % 31 == 0
+            self._stream = zlib.decompressobj(15 if zlib_header else -15)
+        for start in range(0, len(data), _ZLIB_SLICE):
+            if self._stream.eof:
+                return
+            _inflate(self._stream, data[start : start + _ZLIB_SLICE], emit)
+
+    def complete(self) -> bool:
+        return self._stream is not None and self._stream.eof
+
+
+def _inflate(stream: zlib._Decompress, data: bytes, emit: Callable[[bytes], None]) -> bytes:
+    """Inflate ``data`` step by step; return what follows the end of the stream."""
+    while True:
+        out = stream.decompress(data, _STEP)
+        if out:
+            emit(out)
+        if stream.eof:
+            return stream.unused_data
+        data = stream.unconsumed_tail
+        if not data and len(out) < _STEP:
+            return b""
+
+
+class _Brotli:
+    """RFC 7932."""
+
+    def __init__(self) -> None:
+        self._stream = brotli.Decompressor()
+
+    def feed(self, data: bytes, emit: Callable[[bytes], None]) -> None:
+        if self._stream.is_finished():
+            return
+        while True:
+            out = self._stream.process(data, output_buffer_limit=_STEP)
+            if out:
+                emit(out)
+            if self._stream.is_finished() or self._stream.can_accept_more_data():
+                return
+            data = b""
+
+    def complete(self) -> bool:
+        return bool(self._stream.is_finished())
+
+
+class _Zstd:
+    """RFC 8878: any number of frames."""
+
+    def __init__(self) -> None:
+        self._context = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW)
+        self._frame = self._context.decompressobj()
+
+    def feed(self, data: bytes, emit: Callable[[bytes], None]) -> None:
+        for start in range(0, len(data), _ZSTD_SLICE):
+            part = data[start : start + _ZSTD_SLICE]
+            while part:
+                if self._frame.eof:
+                    self._frame = self._context.decompressobj()
+                out = self._frame.decompress(part)
+                if out:
+                    emit(out)
+                part = self._frame.unused_data if self._frame.eof else b""
+
+    def complete(self) -> bool:
+        return bool(self._frame.eof)
+
+
+_STAGES: dict[str, Callable[[], _Stage]] = {
+    "gzip": _Gzip,
+    "deflate": _Deflate,
+    "br": _Brotli,
+    "zstd": _Zstd,
+}
+
+_FOREIGN = (zlib.error, brotli.error, zstandard.ZstdError, MemoryError)
+
+
+class _Bounded:
+    """One stage with its bounds: it refuses before more than one step too much is held."""
+
+    def __init__(self, coding: str, limit: int) -> None:
+        self._coding = coding
+        self._limit = limit
+        self._stage = _STAGES[coding]()
+        self._taken = 0
+        self._given = 0
+        self._out: list[bytes] = []
+
+    def feed(self, data: bytes) -> bytes:
+        self._taken += len(data)
+        try:
+            self._stage.feed(data, self._emit)
+        except _FOREIGN as error:
+            raise DecodeError(f"the body is not valid {self._coding}: {error}") from error
+        out = self._out
+        if not out:
+            return b""
+        self._out = []
+        return out[0] if len(out) == 1 else b"".join(out)
+
+    def _emit(self, data: bytes) -> None:
+        self._given += len(data)
+        if self._given > self._limit:
+            raise DecodeError(
+                f"the body decodes from {self._coding} to more than {self._limit} bytes",
+                "content-too-large",
+            )
+        if self._given > RATIO_FREE and self._given > self._taken * RATIO_LIMIT:
+            raise DecodeError(
+                f"the body decodes from {self._coding} to more than {RATIO_LIMIT} times its size",
+                "content-too-large",
+            )
+        self._out.append(data)
+
+    def finish(self) -> None:
+        if self._taken and not self._stage.complete():
+            raise DecodeError(f"the body ends in the middle of its {self._coding} data")
+
+
+def split(codings: str) -> list[str]:
+    """Return the codings of a Content-Encoding, in order, in lower case and without identity."""
+    names = [name.strip().lower() for name in codings.split(",")]
+    return [_ALIASES.get(name, name) for name in names if name not in ("", "identity")]
+
+
+def normalize(codings: str) -> str:
+    """Return a Content-Encoding in lower case and without identity, which may leave nothing."""
+    return ", ".join(split(codings))
+
+
+def _checked(codings: str) -> list[str]:
+    names = split(codings)
+    if len(names) > MAX_CODINGS:
+        raise DecodeError(
+            f"{len(names)} content codings on one body; {MAX_CODINGS} are the most",
+            "content-codings-excessive",
+        )
+    for name in names:
+        if name not in _STAGES:
+            raise DecodeError(f"content coding {name!r} is not known", "content-coding-unknown")
+    return names
+
+
+class Decoder:
+    """Removes content codings from a body that comes in pieces.
+
+    ``coding`` is the value of a Content-Encoding: codings in the order in which they were applied.
+    ``limit`` bounds the decoded size in bytes, of every coding. Raises `DecodeError`, from here
+    and from both methods, with code ``content-damaged``, ``content-too-large``,
+    ``content-coding-unknown`` or ``content-codings-excessive``; the decoder is of no use then.
+    """
+
+    __slots__ = ("_stages",)
+
+    def __init__(self, coding: str, limit: int = DEFAULT_LIMIT) -> None:
+        self._stages = [_Bounded(name, limit) for name in reversed(_checked(coding))]
+
+    def feed(self, data: bytes) -> bytes:
+        """Take coded bytes and return what they decode to, which may be nothing yet."""
+        for stage in self._stages:
+            if not data:
+                break
+            data = stage.feed(data)
+        return data
+
+    def finish(self) -> None:
+        """Say that no more bytes come; raises where the coded data has not come to its end."""
+        for stage in self._stages:
+            stage.finish()
+
+
+def decode(data: bytes, coding: str, limit: int = DEFAULT_LIMIT) -> bytes:
+    """Return a whole body with its codings removed; an empty one stays empty.
+
+    Arguments and errors are those of `Decoder`.
+    """
+    decoder = Decoder(coding, limit)
+    decoded = decoder.feed(data)
+    decoder.finish()
+    return decoded
+
+
+def _gzip(data: bytes) -> bytes:
+    # Without a time stamp, so that equal bodies stay equal.
+    return gzip.compress(data, 6, mtime=0)
+
+
+def _brotli(data: bytes) -> bytes:
+    # The quality that servers use on the fly; the default of 11 is a hundred times slower.
+    return bytes(brotli.compress(data, quality=5))
+
+
+def _zstd(data: bytes) -> bytes:
+    return zstandard.ZstdCompressor().compress(data)
+
+
+_ENCODERS: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": _gzip,
+    "deflate": zlib.compress,
+    "br": _brotli,
+    "zstd": _zstd,
+}
+
+
+def encode(data: bytes, coding: str) -> bytes:
+    """Apply content codings, in the order of the list. Raises `DecodeError` for unknown ones."""
+    for name in _checked(coding):
+        data = _ENCODERS[name](data)
+    return data

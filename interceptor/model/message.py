@@ -1,0 +1,316 @@
+"""What requests and responses have in common: headers, a body, and lazy views of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from interceptor.errors import DecodeError
+from interceptor.model import charsets, codings
+from interceptor.model.body import Body
+from interceptor.model.headers import Headers, compile_bytes
+
+_M = TypeVar("_M", bound="Message")
+
+
+class Message:
+    """A request or a response.
+
+    ``raw_content`` is the body as on the wire but for transfer codings; ``content`` has the content
+    codings removed and ``text`` is that decoded. Nothing is decoded until it is asked for. A body
+    of None is not there (not yet, or because it streams); ``b""`` is an empty one.
+
+    ``stream`` set in a headers event makes the body stream: True, or a callable that is given each
+    chunk. ``anomalies`` names the faults that were let pass. ``body_size`` counts the body bytes
+    seen on the wire. ``content_limit`` bounds what decoding may produce, in bytes.
+    ``content_error`` says, code first, why `content` is not the decoded body. Timestamps are
+    seconds since the epoch.
+    """
+
+    __slots__ = (
+        "_body",
+        "_decoded",
+        "anomalies",
+        "body_size",
+        "content_error",
+        "content_limit",
+        "headers",
+        "http_version_bytes",
+        "stream",
+        "timestamp_end",
+        "timestamp_start",
+        "trailers",
+    )
+
+    headers: Headers
+    http_version_bytes: bytes
+    trailers: Headers | None
+    timestamp_start: float
+    timestamp_end: float | None
+    stream: bool | Callable[[bytes], Any]
+    anomalies: tuple[str, ...]
+    content_error: str | None
+    content_limit: int
+    body_size: int
+    _body: bytes | Body | None
+    # What was decoded (body, content coding, limit) and what came of it (content, error).
+    _decoded: tuple[bytes | Body, str, int, bytes, str | None] | None
+
+    @property
+    def http_version(self) -> str:
+        """The protocol version as text, such as ``HTTP/1.1``."""
+        return self.http_version_bytes.decode("ascii", "surrogateescape")
+
+    @http_version.setter
+    def http_version(self, value: str | bytes) -> None:
+        self.http_version_bytes = to_bytes(value)
+
+    # The body
+
+    @property
+    def body_object(self) -> bytes | Body | None:
+        """The body as it is held: bytes, a `Body` that may be in a file, or None.
+
+        The same object as before means that nobody changed the body.
+        """
+        return self._body
+
+    def attach_body(self, body: bytes | Body | None) -> None:
+        """Make this the body and leave the headers alone: for what came from the wire."""
+        self._body = body
+        self._decoded = None
+        self.content_error = None
+
+    @property
+    def raw_content(self) -> bytes | None:
+        """The body with its content codings; reads it into memory if it is in a file.
+
+        Assigning updates Content-Length, unless there is a Transfer-Encoding.
+        """
+        body = self._body
+        return body.getvalue() if isinstance(body, Body) else body
+
+    @raw_content.setter
+    def raw_content(self, value: bytes | None) -> None:
+        if isinstance(value, (bytearray, memoryview)):
+            value = bytes(value)
+        if value is not None and not isinstance(value, bytes):
+            raise TypeError(
+                f"a body must be bytes or None, not {type(value).__name__}; use .text for str"
+            )
+        self.attach_body(value)
+        if value is not None and self.headers.get_bytes(b"transfer-encoding") is None:
+            self._set_length(len(value))
+
+    def _set_length(self, length: int) -> None:
+        # An equal value is left alone, so that the header block stays as it was received.
+        if self.headers.get_all("content-length") != [str(length)]:
+            self.headers["Content-Length"] = str(length)
+
+    body = raw_content
+    """The old name of ``raw_content``."""
+
+    def get_content(self, strict: bool = False, limit: int | None = None) -> bytes | None:
+        """Return the body with its content codings removed.
+
+        ``limit`` bounds the decoded size in bytes; ``content_limit`` is the default. Damaged or
+        unknown coding, or more than that: `DecodeError` if ``strict``, else the raw bytes are
+        returned and ``content_error`` says why.
+        """
+        body = self._body
+        if body is None:
+            return None
+        coding = self._content_coding()
+        if not coding:
+            self.content_error = None
+            return body.getvalue() if isinstance(body, Body) else body
+        if limit is None:
+            limit = self.content_limit
+        known = self._decoded
+        if (
+            known is not None
+            and known[0] is body
+            and known[1] == coding
+            and (known[2] == limit or (known[4] is None and len(known[3]) <= limit))
+        ):
+            content, error = known[3], known[4]
+        else:
+            raw = body.getvalue() if isinstance(body, Body) else body
+            try:
+                content, error = codings.decode(raw, coding, limit), None
+            except DecodeError as failure:
+                if strict:
+                    self.content_error = f"{failure.code}: {failure}"
+                    raise
+                content, error = raw, f"{failure.code}: {failure}"
+            # A failure that kept the content of a file would keep it in memory for no use.
+            if error is None or not isinstance(body, Body):
+                self._decoded = (body, coding, limit, content, error)
+        self.content_error = error
+        if strict and error is not None:
+            code, _, reason = error.partition(": ")
+            raise DecodeError(reason, code)
+        return content
+
+    def _content_coding(self) -> str:
+        """Return the content codings as one lower-case list, without identity; often empty."""
+        if self.headers.get_bytes(b"content-encoding") is None:
+            return ""
+        return codings.normalize(self.headers["content-encoding"])
+
+    @property
+    def content(self) -> bytes | None:
+        """The body with its content codings removed. Never raises: see `get_content`.
+
+        Assigning applies the codings of Content-Encoding; where they are unknown, the header is
+        removed.
+        """
+        return self.get_content()
+
+    @content.setter
+    def content(self, value: bytes | None) -> None:
+        if isinstance(value, (bytearray, memoryview)):
+            value = bytes(value)
+        if value is None or not isinstance(value, bytes):
+            self.raw_content = value
+            return
+        coding = self._content_coding()
+        if coding:
+            try:
+                encoded = codings.encode(value, coding)
+            except DecodeError:
+                del self.headers["content-encoding"]
+                self.raw_content = value
+                return
+            self.raw_content = encoded
+            self._decoded = (encoded, coding, max(self.content_limit, len(value)), value, None)
+        else:
+            self.raw_content = value
+
+    def decode(self, strict: bool = True) -> None:
+        """Remove the content codings from the body, and the header that names them.
+
+        Where they cannot be removed, nothing changes; with ``strict`` `DecodeError` is raised.
+        """
+        content = self.get_content(strict=strict)
+        if self.content_error is None and "content-encoding" in self.headers:
+            del self.headers["content-encoding"]
+            if content is not None:
+                self.raw_content = content
+
+    def encode(self, coding: str) -> None:
+        """Apply a content coding in place of the present ones, and name it in the header.
+
+        ``coding`` is gzip, deflate, br, zstd or identity, or a list of them in the order in which
+        they are applied. Raises `DecodeError` where the present coding cannot be removed, and for
+        an unknown ``coding``; nothing has changed then.
+        """
+        content = self.get_content(strict=True)
+        coding = codings.normalize(coding)
+        encoded = content if content is None else codings.encode(content, coding)
+        if coding:
+            self.headers["Content-Encoding"] = coding
+        elif "content-encoding" in self.headers:
+            del self.headers["content-encoding"]
+        self.raw_content = encoded
+
+    # Text
+
+    def get_text(self, strict: bool = False) -> str | None:
+        """Return the decoded body as text, or None where there is no body.
+
+        The charset comes from Content-Type, else from a byte order mark, else from what the kind
+        of content says (see `interceptor.model.charsets`). Bytes that do not fit are kept as
+        surrogates; with ``strict`` they raise `ValueError`, and damaged codings `DecodeError`.
+        """
+        content = self.get_content(strict)
+        if content is None:
+            return None
+        charset = charsets.guess(self.headers.get("content-type", ""), content)
+        try:
+            return content.decode(charset)
+        except UnicodeError:
+            if strict:
+                raise
+            return content.decode("utf-8", "surrogateescape")
+
+    def set_text(self, text: str | None) -> None:
+        """Make this text the body, in the charset in which `get_text` would read it.
+
+        Where that charset lacks a character UTF-8 is used, and Content-Type says so.
+        """
+        if text is None:
+            self.raw_content = None
+            return
+        kind = self.headers.get("content-type", "")
+        old = b"" if self._body is None else self.get_content() or b""
+        charset = charsets.guess_for_text(kind, text, old)
+        try:
+            content = text.encode(charset)
+        except UnicodeError:
+            content = text.encode("utf-8", "surrogateescape")
+            self.headers["Content-Type"] = charsets.with_charset(kind, "utf-8")
+        self.content = content
+
+    @property
+    def text(self) -> str | None:
+        """The decoded body as text: see `get_text` and `set_text`. Reading never raises."""
+        return self.get_text()
+
+    @text.setter
+    def text(self, value: str | None) -> None:
+        self.set_text(value)
+
+    # The whole
+
+    def replace(
+        self, pattern: str | bytes | re.Pattern[Any], repl: Any, flags: int = 0, count: int = 0
+    ) -> int:
+        """Replace a regular expression in headers and decoded body; return how often.
+
+        The pattern works on bytes; text is taken as UTF-8. In headers it is matched against each
+        ``name: value`` line. ``count`` bounds all replacements together; 0 is no bound.
+        """
+        compiled = compile_bytes(pattern, flags)
+        if isinstance(repl, str):
+            repl = repl.encode("utf-8", "surrogateescape")
+        done = self._replace_in_head(compiled, repl, count)
+        if (not count or done < count) and self._body:
+            content = self.get_content()
+            if content and self.content_error is None:
+                left = count - done if count else 0
+                changed, times = compiled.subn(repl, content, count=left)
+                if times:
+                    self.content = changed
+                    done += times
+        return done
+
+    def _replace_in_head(self, pattern: re.Pattern[bytes], repl: Any, count: int) -> int:
+        return self.headers.replace(pattern, repl, count=count)
+
+    def copy(self: _M) -> _M:
+        """Return an independent copy."""
+        made = self.__class__.__new__(self.__class__)
+        for cls in self.__class__.__mro__[:-1]:
+            for name in cls.__slots__:  # type: ignore[attr-defined]
+                setattr(made, name, getattr(self, name))
+        made.headers = self.headers.copy()
+        if self.trailers is not None:
+            made.trailers = self.trailers.copy()
+        if isinstance(self._body, Body):
+            made._body = self._body.copy()
+            made._decoded = None
+        return made
+
+    def same_as(self: _M, other: _M) -> bool:
+        """Return whether both would look the same on the wire."""
+        return self._wire_state() == other._wire_state()
+
+    def _wire_state(self) -> tuple[object, ...]:
+        return (self.http_version_bytes, self.headers, self.trailers, self._body)
+
+
+def to_bytes(value: str | bytes) -> bytes:
+    """Return text as UTF-8 bytes, and bytes as they are."""
+    return value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
