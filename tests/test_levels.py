@@ -35,6 +35,7 @@ LEVELS: Mapping[str, int] = {
     "websocket": 5,
     "addons": 6,
     "config": 7,
+    "console": 7,
     "service": 7,
     "testing": 7,
     "__main__": 8,

@@ -70,15 +70,22 @@ class Option:
             text = "one of " + ", ".join(self.choices)
         else:
             text = _EXPECTED[self.kind]
-        if self.minimum is not None and self.maximum is not None:
-            text += f" from {self._number(self.minimum)} to {self._number(self.maximum)}"
-        elif self.minimum is not None:
-            text += f", at least {self._number(self.minimum)}"
-        elif self.maximum is not None:
-            text += f", at most {self._number(self.maximum)}"
+        if self.bounds:
+            text += f", {self.bounds}"
         if self.optional:
             text += ", or an empty text for none"
         return text
+
+    @property
+    def bounds(self) -> str:
+        """The range of a bounded value in words, else an empty text."""
+        if self.minimum is not None and self.maximum is not None:
+            return f"from {self._number(self.minimum)} to {self._number(self.maximum)}"
+        if self.minimum is not None:
+            return f"at least {self._number(self.minimum)}"
+        if self.maximum is not None:
+            return f"at most {self._number(self.maximum)}"
+        return ""
 
     @property
     def type_name(self) -> str:

@@ -8,6 +8,9 @@ from typing import Final
 
 _SHOWN: Final = 80
 
+# C0 without tab and line feed, DEL, C1, and what reorders text (Unicode, UAX #9).
+_UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
 
 def did_you_mean(name: str, candidates: Iterable[str]) -> str:
     """``": did you mean `x`?"`` with the candidate nearest to ``name``, or an empty text."""
@@ -29,3 +32,11 @@ def toml_text(text: str) -> str:
     """``text`` as a TOML basic string, with what TOML forbids in one escaped."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return '"' + re.sub(r"[\x00-\x1f\x7f]", lambda m: f"\\u{ord(m[0]):04x}", escaped) + '"'
+
+
+def escape_controls(text: str) -> str:
+    """``text`` with everything that could steer a terminal shown as an escape sequence.
+
+    Tabs and line feeds stay.
+    """
+    return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
