@@ -1,0 +1,3 @@
+"""The filter language."""
+
+from __future__ import annotations
