@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Any
 
-from twisted.web.static import Data
+from twisted.web.static import Data, File
 
 from tests.functional.harness import Completed, FunctionalTestCase, Origin, ProxyProcess, require
 from tests.functional.origins import (
@@ -37,8 +37,8 @@ class CurlTestCase(FunctionalTestCase):
             tree(
                 echo=Echo(),
                 fixed=self.fixed,
-                text=Data(TEXT, "text/plain"),
-                large=Data(LARGE, "application/octet-stream"),
+                text=File(str(self.write("text", TEXT)), "text/plain"),
+                large=File(str(self.write("large", LARGE))),
                 chunked=Chunked(b"one\n", b"two\n", b"three\n"),
             )
         )
