@@ -23,7 +23,7 @@ log = Logger()
 class Options(usage.Options):
     """The same options as those of ``interceptor run``."""
 
-    synopsis = "Usage: twistd [options] interceptor [options] [FILTER]"
+    synopsis = "[options] [FILTER]"
     longdesc = (
         "Runs a scriptable intercepting proxy. FILTER is a filter expression that chooses which "
         "flows are printed. `interceptor options` lists what --set and the configuration file "

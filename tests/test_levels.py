@@ -38,7 +38,7 @@ LEVELS: Mapping[str, int] = {
     "console": 7,
     "service": 7,
     "testing": 7,
-    "__main__": 8,
+    "__main__": 9,
     "cli": 8,
     "tap": 8,
 }

@@ -266,6 +266,14 @@ class Options:
             current.update(saved)
         object.__setattr__(self, "_explicit", explicit)
 
+    def __getstate__(self) -> object:
+        # Subscribers belong to one process and one proxy: a copy has none.
+        return self.snapshot()
+
+    def __setstate__(self, state: object) -> None:
+        Options.__init__(self)
+        self.restore(state)
+
     # -- inside ----------------------------------------------------------------------------------
 
     def _change(self, changes: Mapping[str, object], *, explicit: bool = True) -> None:

@@ -1,0 +1,181 @@
+"""Mode strings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from interceptor.errors import ModeError, OptionsError
+from interceptor.model.modes import ListenSpec, ModeSpec, join_host_port, parse_mode, parse_modes
+
+DEFAULT = ListenSpec("tcp", "127.0.0.1", 8080)
+
+
+class ModeTests(SynchronousTestCase):
+    """The part before the last ``@``."""
+
+    def refused(self, text: str) -> str:
+        message = str(self.assertRaises(ModeError, parse_mode, text))
+        self.assertNotIn("\n", message)
+        return message
+
+    def test_regular(self):
+        self.assertEqual(parse_mode("regular"), ModeSpec("regular", "", "", 0, DEFAULT, "regular"))
+
+    def test_reverse(self):
+        text = "reverse:http://Example.org:8000@9000"
+        self.assertEqual(
+            parse_mode(text),
+            ModeSpec(
+                "reverse", "http", "example.org", 8000, ListenSpec("tcp", "127.0.0.1", 9000), text
+            ),
+        )
+
+    def test_the_port_of_a_server_has_a_default(self):
+        self.assertEqual(parse_mode("reverse:http://example.org").port, 80)
+        self.assertEqual(parse_mode("reverse:http://example.org/").port, 80)
+
+    def test_a_server_may_be_an_address(self):
+        spec = parse_mode("reverse:http://[2001:DB8::1]:8000@[::1]:0")
+        self.assertEqual((spec.host, spec.port), ("2001:db8::1", 8000))
+        self.assertEqual(spec.listen, ListenSpec("tcp", "::1", 0))
+        self.assertEqual(parse_mode("reverse:http://192.0.2.1").host, "192.0.2.1")
+
+    def test_a_server_may_have_an_international_name(self):
+        self.assertEqual(parse_mode("reverse:http://bücher.example").host, "xn--bcher-kva.example")
+
+    def test_the_name_is_the_mode_without_its_listener(self):
+        for text, name in (
+            ("regular@1", "regular"),
+            ("reverse:http://a@1", "reverse:http://a"),
+            ("reverse:http://a:80@1", "reverse:http://a"),
+            ("reverse:http://[::1]:81@1", "reverse:http://[::1]:81"),
+        ):
+            self.assertEqual(parse_mode(text).name, name)
+
+    def test_unknown_modes(self):
+        expected = "expected `regular` or `reverse:http://HOST[:PORT]`"
+        self.assertEqual(self.refused("socks5"), f"mode `socks5`: {expected}")
+        self.assertEqual(
+            self.refused("regulr@80"), f"mode `regulr@80`: {expected}: did you mean `regular`?"
+        )
+        for text in ("", "@8080", "reverse", "reverse:", "reverse:example.org", "Regular"):
+            self.assertIn(expected, self.refused(text))
+
+    def test_schemes_that_are_not_supported(self):
+        self.assertIn(
+            "scheme `https` is not supported, only http is", self.refused("reverse:https://a")
+        )
+
+    def test_what_is_no_server(self):
+        for text in (
+            "reverse:http://",
+            "reverse:http://:80",
+            "reverse:http://a:",
+            "reverse:http://a:0",
+            "reverse:http://a:65536",
+            "reverse:http://a:x",
+            "reverse:http://a/path",
+            "reverse:http://a?q",
+            "reverse:http://a b",
+            "reverse:http://-a",
+            "reverse:http://a..b",
+            "reverse:http://1.2.3",
+            "reverse:http://999.1.1.1",
+            "reverse:http://::1",
+            "reverse:http://[::1",
+            "reverse:http://[1.2.3.4]",
+            "reverse:http://[::1]80",
+            "reverse:http://" + "a" * 64,
+            "regular:8080",
+        ):
+            self.refused(text)
+
+    def test_credentials_are_refused_and_not_repeated(self):
+        for text in (
+            "reverse:http://user:secret@example.org",
+            "reverse:http://user:secret@example.org:80",
+            "reverse:http://user:secret@example.org:80@8080",
+            "reverse:http://secret@example.org:80@8080",
+        ):
+            message = self.refused(text)
+            self.assertIn("credentials are not part of a mode", message)
+            self.assertNotIn("secret", message)
+
+    def test_the_error_is_an_option_error_with_its_code(self):
+        error = self.assertRaises(OptionsError, parse_mode, "x")
+        self.assertEqual(error.code, "mode-invalid")
+
+
+class ListenTests(SynchronousTestCase):
+    """The part after the last ``@``."""
+
+    def listen(self, text: str, **named: Any) -> ListenSpec:
+        return parse_mode(f"regular@{text}", **named).listen
+
+    def refused(self, text: str) -> str:
+        return str(self.assertRaises(ModeError, self.listen, text))
+
+    def test_port(self):
+        self.assertEqual(self.listen("0"), ListenSpec("tcp", "127.0.0.1", 0))
+        self.assertEqual(self.listen("65535"), ListenSpec("tcp", "127.0.0.1", 65535))
+
+    def test_host_and_port(self):
+        self.assertEqual(self.listen("localhost:80"), ListenSpec("tcp", "localhost", 80))
+        self.assertEqual(self.listen("0.0.0.0:80"), ListenSpec("tcp", "0.0.0.0", 80))
+        self.assertEqual(self.listen("[::]:80"), ListenSpec("tcp", "::", 80))
+        self.assertEqual(self.listen("[fe80::1%eth0]:80"), ListenSpec("tcp", "fe80::1%eth0", 80))
+
+    def test_endpoint_strings(self):
+        for text in (
+            "tcp:8080:interface=\\:\\:1",
+            "tcp6:8080",
+            "unix:/run/i.sock",
+            "systemd:domain=INET:index=0",
+        ):
+            self.assertEqual(self.listen(text), ListenSpec("endpoint", description=text))
+
+    def test_the_prefixes_are_an_argument(self):
+        self.assertEqual(
+            self.listen("onion:80", endpoint_prefixes={"onion"}),
+            ListenSpec("endpoint", description="onion:80"),
+        )
+        self.assertEqual(self.listen("onion:80"), ListenSpec("tcp", "onion", 80))
+
+    def test_what_is_no_listener(self):
+        for text in ("", "70000", "-1", ":80", "a:", "a:b", "::1:80", "a b:80", "[::1]", "tcp"):
+            self.assertTrue(self.refused(text).startswith(f"mode `regular@{text}`: "))
+
+    def test_a_missing_host_is_explained(self):
+        self.assertIn("every address is 0.0.0.0:80 or [::]:80", self.refused(":80"))
+
+    def test_a_near_miss_of_a_prefix_is_named(self):
+        self.assertIn("did you mean `systemd`?", self.refused("systmd:domain=INET:index=0"))
+
+    def test_as_text(self):
+        for text in ("127.0.0.1:80", "[::1]:0", "unix:/run/i.sock"):
+            self.assertEqual(str(self.listen(text)), text)
+        self.assertEqual(join_host_port("example.org", 1), "example.org:1")
+
+
+class ModesTests(SynchronousTestCase):
+    """Several modes at once."""
+
+    def test_several(self):
+        specs = parse_modes(["regular@1", "reverse:http://a@2"])
+        self.assertEqual([spec.kind for spec in specs], ["regular", "reverse"])
+
+    def test_one_listener_serves_one_mode(self):
+        error = self.assertRaises(ModeError, parse_modes, ["regular@1", "reverse:http://a@1"])
+        self.assertEqual(
+            str(error),
+            "mode `reverse:http://a@1`: 127.0.0.1:1 is taken by `regular@1` already",
+        )
+        self.assertRaises(ModeError, parse_modes, ["regular@unix:/a", "regular@unix:/a"])
+
+    def test_ports_that_the_system_chooses_do_not_meet(self):
+        self.assertEqual(len(parse_modes(["regular@0", "regular@0"])), 2)
+
+    def test_none_is_an_error(self):
+        self.assertRaises(ModeError, parse_modes, [])
