@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from interceptor.errors import InterceptorError
 
 _NO_FILE = -1
+_SNAPSHOT = -1
 
 
 class Body:
@@ -50,7 +51,11 @@ class Body:
                 self._pieces.append(data)
                 self.length += len(data)
                 return
+            if self._memory_limit == _SNAPSHOT:
+                raise ValueError("a copy of a body cannot be added to")
             self._spool()
+        elif self._memory_limit == _SNAPSHOT:
+            raise ValueError("a copy of a body cannot be added to")
         self._write(data)
 
     def _spool(self) -> None:
@@ -117,11 +122,16 @@ class Body:
 
     def copy(self) -> Body:
         """Return a snapshot that can be read independently of the original, but not added to."""
-        made = Body(-1)
+        made = Body(_SNAPSHOT)
         made._pieces = list(self._pieces)
         made.length = self.length
         if self._fd != _NO_FILE:
-            made._fd = os.dup(self._fd)
+            try:
+                made._fd = os.dup(self._fd)
+            except OSError as error:
+                raise InterceptorError(
+                    f"cannot copy a body: {error}", "body-spool-failed"
+                ) from error
         return made
 
     def __eq__(self, other: object) -> bool:

@@ -49,13 +49,13 @@ def declared(content_type: str) -> str | None:
     if found is None:
         return None
     label = found[1] or found[2] or found[3]
-    return _known(label) if label else None
+    return _known(label) if 0 < len(label) <= 40 else None
 
 
-def _by_kind(content_type: str, start: bytes) -> str:
+def _by_kind(content_type: str, start: bytes) -> str | None:
     kind = content_type.partition(";")[0].strip().lower()
     found: re.Match[bytes] | None = None
-    fallback = "latin-1"
+    fallback: str | None = None
     if "json" in kind or kind in ("application/x-ndjson", "text/event-stream"):
         return "utf-8"  # RFC 8259 section 8.1; event streams are always UTF-8
     if "html" in kind:
@@ -80,28 +80,51 @@ def _by_kind(content_type: str, start: bytes) -> str:
 def guess(content_type: str, content: bytes) -> str:
     """Return the codec in which ``content`` is to be read.
 
-    In this order: the declared charset, a byte order mark, what the kind of content says (UTF-8
-    for JSON, HTML, XML, CSS and scripts, with their own declarations), latin-1.
+    In this order: a byte order mark, the declared charset, what the kind of content says (UTF-8
+    for JSON, HTML, XML, CSS and scripts, with their own declarations), UTF-8 for what can be
+    nothing else, latin-1.
     """
-    charset = declared(content_type)
-    mark = _mark(content)
-    if mark is not None and (charset is None or charset == "utf-8" == mark[:5]):
-        return mark
-    return charset or _by_kind(content_type, content[:_PRESCAN])
+    return (
+        _mark(content)
+        or declared(content_type)
+        or _by_kind(content_type, content[:_PRESCAN])
+        or ("utf-8" if _evidently_utf8(content) else "latin-1")
+    )
 
 
-def guess_for_text(content_type: str, text: str, old: bytes) -> str:
-    """Return the codec in which ``text`` is to be written.
+def encode(text: str, content_type: str, old: bytes) -> tuple[bytes, str]:
+    """Return ``text`` as content, and the Content-Type that goes with it.
 
-    It is the one in which it will be read again; a byte order mark that ``old``, the content so
-    far, began with is kept.
+    The charset is the one that `guess` will find again; a byte order mark with which ``old``, the
+    content so far, began is kept. Where there is none that does, it is UTF-8, and the Content-Type
+    then says so. Surrogates become the bytes that they stand for.
     """
-    start = text[:_PRESCAN].encode("ascii", "replace")
-    charset = declared(content_type)
-    mark = _mark(old)
-    if mark is not None and (charset is None or charset == "utf-8" == mark[:5]):
-        return mark
-    return charset or _by_kind(content_type, start)
+    charset = (
+        _mark(old)
+        or declared(content_type)
+        or _by_kind(content_type, text[:_PRESCAN].encode("ascii", "replace"))
+        or ("utf-8" if _evidently_utf8(old) else "latin-1")
+    )
+    try:
+        content = text.encode(charset)
+    except UnicodeError:
+        pass
+    else:
+        if content.isascii() or guess(content_type, content) == charset:
+            return content, content_type
+    if declared(content_type) != "utf-8":
+        content_type = with_charset(content_type, "utf-8")
+    return text.encode("utf-8", "surrogateescape"), content_type
+
+
+def _evidently_utf8(content: bytes) -> bool:
+    if content.isascii():
+        return False
+    try:
+        content.decode("utf-8")
+    except UnicodeError:
+        return False
+    return True
 
 
 def _mark(content: bytes) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from email.utils import formatdate, mktime_tz, parsedate_tz
 from typing import Any
 
@@ -26,16 +26,6 @@ _FORBIDDEN = re.compile(r"[;\x00-\x1f\x7f]")
 _EXPIRES = re.compile(r"(?i)(;\s*expires\s*=\s*)([^;]*)")
 
 
-def parse_cookie(line: str) -> tuple[tuple[str, str], ...]:
-    """Return the pairs of a Cookie field; quotes are part of a value (RFC 6265 section 4.1.1)."""
-    pairs = []
-    for item in line.split(";"):
-        name, _, value = item.strip().partition("=")
-        if name or value:
-            pairs.append((name.rstrip(), value.lstrip()))
-    return tuple(pairs)
-
-
 def _check(what: str, text: str, also: str = "") -> str:
     if _FORBIDDEN.search(text) is not None or (also and also in text):
         raise ValueError(f"{what} must not contain {also}; or control characters: {text!r}")
@@ -46,26 +36,47 @@ def _pair(name: str, value: str) -> str:
     return f"{_check('a cookie name', name, '=')}={_check('a cookie value', value)}"
 
 
-def format_cookie(pairs: Iterable[tuple[str, str]]) -> str:
-    """Return a Cookie field. Raises `ValueError` for what would end a pair early."""
-    return "; ".join([_pair(name, value) for name, value in pairs])
+def _split(line: str) -> Iterator[tuple[tuple[str, str], str]]:
+    """Yield each pair of a Cookie field, and the same as it is written."""
+    for item in line.split(";"):
+        written = item.strip()
+        name, _, value = written.partition("=")
+        if written and written != "=":
+            yield (name.rstrip(), value.lstrip()), written
+
+
+def parse_cookie(line: str) -> tuple[tuple[str, str], ...]:
+    """Return the pairs of a Cookie field; quotes are part of a value (RFC 6265 section 4.1.1)."""
+    return tuple(pair for pair, _ in _split(line))
+
+
+def format_cookie(pairs: Iterable[tuple[str, str]], before: str = "") -> str:
+    """Return a Cookie field; a pair that was there ``before`` is written as it was.
+
+    Raises `ValueError` for what would end a new pair early.
+    """
+    known = dict(_split(before))
+    return "; ".join([known.get((name, value)) or _pair(name, value) for name, value in pairs])
+
+
+def parse_set_cookie(line: str) -> tuple[str, CookieValue] | None:
+    """Return name, value and attributes of a Set-Cookie field, or None for an empty one."""
+    first, *rest = line.split(";")
+    if not first.strip():
+        return None
+    name, _, value = first.partition("=")
+    attributes: list[tuple[str, str | None]] = []
+    for item in rest:
+        key, equals, setting = item.partition("=")
+        if key.strip():
+            attributes.append((key.strip(), setting.strip() if equals else None))
+    return name.strip(), (value.strip(), CookieAttributes(attributes))
 
 
 def parse_set_cookies(lines: Iterable[str]) -> tuple[tuple[str, CookieValue], ...]:
-    """Return name, value and attributes of each Set-Cookie field; empty fields are left out."""
-    found = []
-    for line in lines:
-        first, *rest = line.split(";")
-        name, _, value = first.partition("=")
-        if not first.strip():
-            continue
-        attributes: list[tuple[str, str | None]] = []
-        for item in rest:
-            key, equals, setting = item.partition("=")
-            if key.strip():
-                attributes.append((key.strip(), setting.strip() if equals else None))
-        found.append((name.strip(), (value.strip(), CookieAttributes(attributes))))
-    return tuple(found)
+    """Return the cookies of Set-Cookie fields, one of each; empty fields are left out."""
+    found = (parse_set_cookie(line) for line in lines)
+    return tuple([cookie for cookie in found if cookie is not None])
 
 
 def format_set_cookie(name: str, value: str | tuple[str, Any]) -> str:
@@ -83,8 +94,26 @@ def format_set_cookie(name: str, value: str | tuple[str, Any]) -> str:
         if setting is None:
             parts.append(key)
         else:
-            parts.append(f"{key}={_check('a cookie attribute', setting)}")
+            parts.append(f"{key}={_check('a cookie attribute', str(setting))}")
     return "; ".join(parts)
+
+
+def format_set_cookies(
+    cookies: Iterable[tuple[str, str | tuple[str, Any]]], before: Iterable[str] = ()
+) -> list[str]:
+    """Return Set-Cookie fields; a cookie that was there ``before`` is written as it was."""
+    known = {}
+    for line in before:
+        cookie = parse_set_cookie(line)
+        if cookie is not None:
+            known[cookie[0], cookie[1][0], cookie[1][1].fields] = line
+    lines = []
+    for name, value in cookies:
+        written = (
+            None if isinstance(value, str) else known.get((name, value[0], pairs_of(value[1])))
+        )
+        lines.append(format_set_cookie(name, value) if written is None else written)
+    return lines
 
 
 def shift_date(text: str, shift: float) -> str | None:

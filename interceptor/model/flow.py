@@ -236,12 +236,6 @@ class Flow:
             state[3] or None,
         )
 
-    def replace(
-        self, pattern: str | bytes | re.Pattern[Any], repl: Any, flags: int = 0, count: int = 0
-    ) -> int:
-        """Replace a regular expression in everything text-like; return how often."""
-        raise NotImplementedError
-
 
 class HTTPFlow(Flow):
     """One HTTP request and what became of it.

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import ItemsView, Iterable, Iterator, KeysView, MutableMapping, ValuesView
-from typing import Any
+from collections.abc import (
+    ItemsView,
+    Iterable,
+    Iterator,
+    KeysView,
+    Mapping,
+    MutableMapping,
+    ValuesView,
+)
+from typing import Any, Literal, overload
 
 Field = tuple[bytes, bytes]
 """One field line: its name in the case it came in, and its value without outer white space."""
@@ -70,13 +78,21 @@ class Headers(MutableMapping[str, str]):
     _raw: bytes | None
 
     def __init__(
-        self, fields: Iterable[tuple[str | bytes, str | bytes]] = (), **headers: str | bytes
+        self,
+        fields: Iterable[tuple[str | bytes, str | bytes]] | Mapping[Any, Any] = (),
+        **headers: str | bytes,
     ) -> None:
-        """Make headers from pairs, then set ``headers``, whose underscores stand for hyphens."""
-        self._fields = tuple((check_name(name), check_value(name, value)) for name, value in fields)
+        """Make headers from pairs or a mapping; underscores in ``headers`` stand for hyphens."""
+        if isinstance(fields, Headers):
+            self._fields = fields._fields
+        else:
+            pairs = fields.items() if isinstance(fields, Mapping) else fields
+            self._fields = tuple(
+                [(check_name(name), check_value(name, value)) for name, value in pairs]
+            )
         self._raw = None
         for name, value in headers.items():
-            self[name.replace("_", "-")] = value  # type: ignore[assignment]
+            self[name.replace("_", "-")] = value
 
     @classmethod
     def from_wire(cls, fields: tuple[Field, ...], raw: bytes | None) -> Headers:
@@ -151,24 +167,40 @@ class Headers(MutableMapping[str, str]):
     def __bool__(self) -> bool:
         return bool(self._fields)
 
-    def keys(self, multi: bool = False) -> KeysView[str]:
+    @overload
+    def keys(self, multi: Literal[False] = False) -> KeysView[str]: ...
+
+    @overload
+    def keys(self, multi: Literal[True]) -> list[str]: ...
+
+    def keys(self, multi: bool = False) -> KeysView[str] | list[str]:
         """Return the names: each once, or with ``multi`` one for every field."""
         if multi:
-            return [_to_str(name) for name, _ in self._fields]  # type: ignore[return-value]
+            return [_to_str(name) for name, _ in self._fields]
         return super().keys()
 
-    def values(self, multi: bool = False) -> ValuesView[str]:
+    @overload
+    def values(self, multi: Literal[False] = False) -> ValuesView[str]: ...
+
+    @overload
+    def values(self, multi: Literal[True]) -> list[str]: ...
+
+    def values(self, multi: bool = False) -> ValuesView[str] | list[str]:
         """Return the values: joined per name, or with ``multi`` one for every field."""
         if multi:
-            return [_to_str(value) for _, value in self._fields]  # type: ignore[return-value]
+            return [_to_str(value) for _, value in self._fields]
         return super().values()
 
-    def items(self, multi: bool = False) -> ItemsView[str, str]:
+    @overload
+    def items(self, multi: Literal[False] = False) -> ItemsView[str, str]: ...
+
+    @overload
+    def items(self, multi: Literal[True]) -> list[tuple[str, str]]: ...
+
+    def items(self, multi: bool = False) -> ItemsView[str, str] | list[tuple[str, str]]:
         """Return (name, value) pairs: joined per name, or with ``multi`` one for every field."""
         if multi:
-            return [  # type: ignore[return-value]
-                (_to_str(name), _to_str(value)) for name, value in self._fields
-            ]
+            return [(_to_str(name), _to_str(value)) for name, value in self._fields]
         return super().items()
 
     def __eq__(self, other: object) -> bool:
@@ -278,5 +310,7 @@ def compile_bytes(pattern: str | bytes | re.Pattern[Any], flags: int = 0) -> re.
         if isinstance(pattern.pattern, bytes) and not flags:
             return pattern
         flags |= pattern.flags & ~re.UNICODE
-        pattern = pattern.pattern
-    return re.compile(_to_bytes(pattern), flags)
+        text: str | bytes = pattern.pattern
+    else:
+        text = pattern
+    return re.compile(_to_bytes(text), flags)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable, Mapping
-from email.utils import formatdate, mktime_tz, parsedate_tz
 from http import HTTPStatus
 from typing import Any
 
 from interceptor.model import codings, cookies, multipart, urls
+from interceptor.model.cookies import CookieValue
 from interceptor.model.headers import Headers
-from interceptor.model.message import Message, to_bytes
+from interceptor.model.message import Message, to_bytes, to_str
 from interceptor.model.multidict import MultiDictView, Pairs
 
 HeaderPairs = Mapping[str, str] | Mapping[bytes, bytes] | Iterable[tuple[str | bytes, str | bytes]]
@@ -113,7 +113,7 @@ class Request(Message):
     @property
     def method(self) -> str:
         """The method, in the case it came in."""
-        return _to_str(self.method_bytes)
+        return to_str(self.method_bytes)
 
     @method.setter
     def method(self, value: str | bytes) -> None:
@@ -122,7 +122,7 @@ class Request(Message):
     @property
     def scheme(self) -> str:
         """``http`` or ``https``."""
-        return _to_str(self.scheme_bytes)
+        return to_str(self.scheme_bytes)
 
     @scheme.setter
     def scheme(self, value: str | bytes) -> None:
@@ -135,7 +135,7 @@ class Request(Message):
         Assigning also changes the Host field, if there is one. Raises `ValueError` for what is
         neither a name nor an address.
         """
-        return _to_str(self.host_bytes)
+        return to_str(self.host_bytes)
 
     @host.setter
     def host(self, value: str | bytes) -> None:
@@ -153,7 +153,9 @@ class Request(Message):
         self._update_authority()
 
     def _update_authority(self) -> None:
-        authority = urls.hostport(self.scheme_bytes, self.host_bytes, self._port)
+        # RFC 9110 section 9.3.6: the target of CONNECT always has its port.
+        scheme = b"" if self.first_line_format == "authority" else self.scheme_bytes
+        authority = urls.hostport(scheme, self.host_bytes, self._port)
         if self.headers.get_bytes(b"host") is not None:
             self.headers["Host"] = authority
         if self.authority_bytes:
@@ -166,7 +168,7 @@ class Request(Message):
         Assigning raises `ValueError` for control characters and for what does not begin with a
         slash; spaces are percent-encoded.
         """
-        return _to_str(self.path_bytes)
+        return to_str(self.path_bytes)
 
     @path.setter
     def path(self, value: str | bytes) -> None:
@@ -176,11 +178,11 @@ class Request(Message):
     def authority(self) -> str:
         """The authority of the request's target: empty in origin and asterisk form."""
         if self.authority_bytes:
-            return _to_str(self.authority_bytes)
+            return to_str(self.authority_bytes)
         if self.first_line_format == "authority":
-            return _to_str(urls.hostport(b"", self.host_bytes, self._port))
+            return to_str(urls.hostport(b"", self.host_bytes, self._port))
         if self.first_line_format == "absolute":
-            return _to_str(urls.hostport(self.scheme_bytes, self.host_bytes, self._port))
+            return to_str(urls.hostport(self.scheme_bytes, self.host_bytes, self._port))
         return ""
 
     @authority.setter
@@ -198,7 +200,7 @@ class Request(Message):
         if self.first_line_format == "authority":
             return self.authority
         path = b"" if self.path_bytes == b"*" else self.path_bytes
-        return _to_str(urls.unparse(self.scheme_bytes, self.host_bytes, self._port, path))
+        return to_str(urls.unparse(self.scheme_bytes, self.host_bytes, self._port, path))
 
     @url.setter
     def url(self, value: str | bytes) -> None:
@@ -211,20 +213,21 @@ class Request(Message):
     def host_header(self) -> str | None:
         """What the client says it asks for: HTTP/2's ``:authority``, or the Host field."""
         if self.authority_bytes:
-            return _to_str(self.authority_bytes)
+            return to_str(self.authority_bytes)
         value = self.headers.get_bytes(b"host")
-        return None if value is None else _to_str(value)
+        return None if value is None else to_str(value)
 
     @host_header.setter
     def host_header(self, value: str | bytes | None) -> None:
         if value is None:
             self.authority_bytes = b""
             self.headers.pop("host", None)
-            return
-        if self.authority_bytes:
-            self.authority_bytes = to_bytes(value)
-        if not self.authority_bytes or "host" in self.headers:
-            self.headers["Host"] = value  # type: ignore[assignment]
+        elif self.authority_bytes:
+            self.authority = value
+            if "host" in self.headers:
+                self.headers["Host"] = to_str(self.authority_bytes)
+        else:
+            self.headers["Host"] = to_str(to_bytes(value))
 
     @property
     def pretty_host(self) -> str:
@@ -241,7 +244,7 @@ class Request(Message):
             return self.authority
         host, port = self._pretty()
         path = b"" if self.path_bytes == b"*" else self.path_bytes
-        return _to_str(urls.unparse(self.scheme_bytes, to_bytes(host), port, path))
+        return to_str(urls.unparse(self.scheme_bytes, to_bytes(host), port, path))
 
     def _pretty(self) -> tuple[str, int]:
         named = self.authority_bytes or self.headers.get_bytes(b"host")
@@ -251,7 +254,7 @@ class Request(Message):
             except ValueError:
                 return self.host, self._port
             default = urls.default_port(self.scheme_bytes) or self._port
-            return _to_str(host), default if port is None else port
+            return to_str(host), default if port is None else port
         return self.host, self._port
 
     # Views that write back
@@ -299,7 +302,8 @@ class Request(Message):
         return cookies.parse_cookie("; ".join(self.headers.get_all("cookie")))
 
     def _set_cookies(self, pairs: tuple[tuple[str, str], ...]) -> None:
-        self.headers.set_all("Cookie", [cookies.format_cookie(pairs)] if pairs else [])
+        before = "; ".join(self.headers.get_all("cookie"))
+        self.headers.set_all("Cookie", [cookies.format_cookie(pairs, before)] if pairs else [])
 
     @property
     def urlencoded_form(self) -> MultiDictView[str, str]:
@@ -470,7 +474,7 @@ class Response(Message):
     @property
     def reason(self) -> str:
         """The reason phrase; empty where there was none. Assigning refuses CR, LF and NUL."""
-        return _to_str(self.reason_bytes)
+        return to_str(self.reason_bytes)
 
     @reason.setter
     def reason(self, value: str | bytes) -> None:
@@ -480,7 +484,7 @@ class Response(Message):
         self.reason_bytes = data
 
     @property
-    def cookies(self) -> MultiDictView[str, cookies.CookieValue]:
+    def cookies(self) -> MultiDictView[str, CookieValue]:
         """The cookies of the Set-Cookie fields, each ``(value, attributes)``.
 
         Attributes are a case-insensitive multi-map; one without value is None. Changes are written
@@ -492,12 +496,12 @@ class Response(Message):
     def cookies(self, value: Pairs[str, Any]) -> None:
         MultiDictView(self._get_cookies, self._set_cookies).assign(value)
 
-    def _get_cookies(self) -> tuple[tuple[str, cookies.CookieValue], ...]:
+    def _get_cookies(self) -> tuple[tuple[str, CookieValue], ...]:
         return cookies.parse_set_cookies(self.headers.get_all("set-cookie"))
 
     def _set_cookies(self, pairs: tuple[tuple[str, Any], ...]) -> None:
-        lines = [cookies.format_set_cookie(name, value) for name, value in pairs]
-        self.headers.set_all("Set-Cookie", lines)
+        before = self.headers.get_all("set-cookie")
+        self.headers.set_all("Set-Cookie", cookies.format_set_cookies(pairs, before))
 
     def refresh(self, now: float | None = None) -> None:
         """Make a response that is sent again look new.
@@ -508,14 +512,14 @@ class Response(Message):
         shift = (time.time() if now is None else now) - self.timestamp_start
         for name in ("date", "expires", "last-modified"):
             for value in self.headers.get_all(name)[:1]:
-                parsed = parsedate_tz(value)
-                if parsed is not None:
-                    self.headers[name] = formatdate(mktime_tz(parsed) + shift, usegmt=True)
+                moved = cookies.shift_date(value, shift)
+                if moved is not None:
+                    self.headers[name] = moved
         lines = self.headers.get_all("set-cookie")
         if lines:
-            moved = [cookies.shift_expiry(line, shift) for line in lines]
-            if moved != lines:
-                self.headers.set_all("Set-Cookie", moved)
+            shifted = [cookies.shift_expiry(line, shift) for line in lines]
+            if shifted != lines:
+                self.headers.set_all("Set-Cookie", shifted)
 
     def _wire_state(self) -> tuple[object, ...]:
         return (self.status_code, self.reason_bytes, *super()._wire_state())
@@ -531,10 +535,6 @@ HTTPResponse = Response
 
 HTTPRequest = Request
 """The old name of `Request`."""
-
-
-def _to_str(data: bytes) -> str:
-    return data.decode("utf-8", "surrogateescape")
 
 
 def _kind(headers: Headers) -> str:

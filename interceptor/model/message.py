@@ -11,6 +11,8 @@ from interceptor.model import charsets, codings
 from interceptor.model.body import Body
 from interceptor.model.headers import Headers, compile_bytes
 
+_VERSION = re.compile(rb"HTTP/[0-9](\.[0-9])?")
+
 _M = TypeVar("_M", bound="Message")
 
 
@@ -64,7 +66,10 @@ class Message:
 
     @http_version.setter
     def http_version(self, value: str | bytes) -> None:
-        self.http_version_bytes = to_bytes(value)
+        data = to_bytes(value)
+        if _VERSION.fullmatch(data) is None:
+            raise ValueError(f"{value!r} is not an HTTP version; expected HTTP/1.1 or the like")
+        self.http_version_bytes = data
 
     # The body
 
@@ -93,15 +98,10 @@ class Message:
 
     @raw_content.setter
     def raw_content(self, value: bytes | None) -> None:
-        if isinstance(value, (bytearray, memoryview)):
-            value = bytes(value)
-        if value is not None and not isinstance(value, bytes):
-            raise TypeError(
-                f"a body must be bytes or None, not {type(value).__name__}; use .text for str"
-            )
-        self.attach_body(value)
-        if value is not None and self.headers.get_bytes(b"transfer-encoding") is None:
-            self._set_length(len(value))
+        data = _body_bytes(value)
+        self.attach_body(data)
+        if data is not None and self.headers.get_bytes(b"transfer-encoding") is None:
+            self._set_length(len(data))
 
     def _set_length(self, length: int) -> None:
         # An equal value is left alone, so that the header block stays as it was received.
@@ -170,49 +170,47 @@ class Message:
 
     @content.setter
     def content(self, value: bytes | None) -> None:
-        if isinstance(value, (bytearray, memoryview)):
-            value = bytes(value)
-        if value is None or not isinstance(value, bytes):
-            self.raw_content = value
-            return
+        data = _body_bytes(value)
         coding = self._content_coding()
-        if coding:
-            try:
-                encoded = codings.encode(value, coding)
-            except DecodeError:
-                del self.headers["content-encoding"]
-                self.raw_content = value
-                return
-            self.raw_content = encoded
-            self._decoded = (encoded, coding, max(self.content_limit, len(value)), value, None)
-        else:
-            self.raw_content = value
+        if data is None or not coding:
+            self.raw_content = data
+            return
+        try:
+            encoded = codings.encode(data, coding)
+        except DecodeError:
+            del self.headers["content-encoding"]
+            self.raw_content = data
+            return
+        self.raw_content = encoded
+        self._decoded = (encoded, coding, self.content_limit, data, None)
 
     def decode(self, strict: bool = True) -> None:
         """Remove the content codings from the body, and the header that names them.
 
-        Where they cannot be removed, nothing changes; with ``strict`` `DecodeError` is raised.
+        Where they cannot be removed, nothing changes; with ``strict`` `DecodeError` is raised. A
+        body that is not there (yet) is left alone, too.
         """
         content = self.get_content(strict=strict)
-        if self.content_error is None and "content-encoding" in self.headers:
-            del self.headers["content-encoding"]
-            if content is not None:
-                self.raw_content = content
+        if content is not None and self.content_error is None:
+            self.headers.pop("content-encoding", None)
+            self.raw_content = content
 
     def encode(self, coding: str) -> None:
         """Apply a content coding in place of the present ones, and name it in the header.
 
         ``coding`` is gzip, deflate, br, zstd or identity, or a list of them in the order in which
         they are applied. Raises `DecodeError` where the present coding cannot be removed, and for
-        an unknown ``coding``; nothing has changed then.
+        an unknown ``coding``; nothing has changed then. A body that is not there is left alone.
         """
         content = self.get_content(strict=True)
+        if content is None:
+            return
         coding = codings.normalize(coding)
-        encoded = content if content is None else codings.encode(content, coding)
+        encoded = codings.encode(content, coding)
         if coding:
             self.headers["Content-Encoding"] = coding
-        elif "content-encoding" in self.headers:
-            del self.headers["content-encoding"]
+        else:
+            self.headers.pop("content-encoding", None)
         self.raw_content = encoded
 
     # Text
@@ -238,19 +236,16 @@ class Message:
     def set_text(self, text: str | None) -> None:
         """Make this text the body, in the charset in which `get_text` would read it.
 
-        Where that charset lacks a character UTF-8 is used, and Content-Type says so.
+        Where that charset lacks a character, or another one would be guessed for the new text,
+        UTF-8 is used, and Content-Type says so.
         """
         if text is None:
             self.raw_content = None
             return
         kind = self.headers.get("content-type", "")
-        old = b"" if self._body is None else self.get_content() or b""
-        charset = charsets.guess_for_text(kind, text, old)
-        try:
-            content = text.encode(charset)
-        except UnicodeError:
-            content = text.encode("utf-8", "surrogateescape")
-            self.headers["Content-Type"] = charsets.with_charset(kind, "utf-8")
+        content, kind_then = charsets.encode(text, kind, self.get_content() or b"")
+        if kind_then != kind:
+            self.headers["Content-Type"] = kind_then
         self.content = content
 
     @property
@@ -311,6 +306,19 @@ class Message:
         return (self.http_version_bytes, self.headers, self.trailers, self._body)
 
 
+def _body_bytes(value: object) -> bytes | None:
+    if value is None or isinstance(value, bytes):
+        return value
+    if isinstance(value, (bytearray, memoryview)):
+        return bytes(value)
+    raise TypeError(f"a body must be bytes or None, not {type(value).__name__}; use .text for str")
+
+
 def to_bytes(value: str | bytes) -> bytes:
     """Return text as UTF-8 bytes, and bytes as they are."""
     return value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
+
+
+def to_str(value: bytes) -> str:
+    """Return bytes as text: UTF-8, with surrogates for what is none."""
+    return value.decode("utf-8", "surrogateescape")

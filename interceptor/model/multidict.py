@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import (
     Callable,
     ItemsView,
@@ -12,7 +13,7 @@ from collections.abc import (
     MutableMapping,
     ValuesView,
 )
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, overload
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -39,13 +40,13 @@ class MultiMap(MutableMapping[K, V]):
     __slots__ = ()
 
     @property
+    @abstractmethod
     def fields(self) -> tuple[tuple[K, V], ...]:
         """All pairs in order; may be assigned to."""
-        raise NotImplementedError
 
     @fields.setter
-    def fields(self, fields: tuple[tuple[K, V], ...]) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def fields(self, fields: tuple[tuple[K, V], ...]) -> None: ...
 
     def _fold(self, key: Any) -> Any:
         """Return what keys are compared by."""
@@ -115,22 +116,40 @@ class MultiMap(MutableMapping[K, V]):
     def clear(self) -> None:
         self.fields = ()
 
-    def keys(self, multi: bool = False) -> KeysView[K]:
+    @overload
+    def keys(self, multi: Literal[False] = False) -> KeysView[K]: ...
+
+    @overload
+    def keys(self, multi: Literal[True]) -> list[K]: ...
+
+    def keys(self, multi: bool = False) -> KeysView[K] | list[K]:
         """Return the keys: each once, or with ``multi`` one for every pair."""
         if multi:
-            return [name for name, _ in self.fields]  # type: ignore[return-value]
+            return [name for name, _ in self.fields]
         return super().keys()
 
-    def values(self, multi: bool = False) -> ValuesView[V]:
+    @overload
+    def values(self, multi: Literal[False] = False) -> ValuesView[V]: ...
+
+    @overload
+    def values(self, multi: Literal[True]) -> list[V]: ...
+
+    def values(self, multi: bool = False) -> ValuesView[V] | list[V]:
         """Return the values: the first of each key, or with ``multi`` all of them."""
         if multi:
-            return [value for _, value in self.fields]  # type: ignore[return-value]
+            return [value for _, value in self.fields]
         return super().values()
 
-    def items(self, multi: bool = False) -> ItemsView[K, V]:
+    @overload
+    def items(self, multi: Literal[False] = False) -> ItemsView[K, V]: ...
+
+    @overload
+    def items(self, multi: Literal[True]) -> list[tuple[K, V]]: ...
+
+    def items(self, multi: bool = False) -> ItemsView[K, V] | list[tuple[K, V]]:
         """Return the pairs: the first of each key, or with ``multi`` all of them."""
         if multi:
-            return list(self.fields)  # type: ignore[return-value]
+            return list(self.fields)
         return super().items()
 
     def copy(self) -> MultiDict[K, V]:

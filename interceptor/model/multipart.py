@@ -89,22 +89,26 @@ def merge(pairs: Iterable[tuple[bytes, bytes]], before: Sequence[Part]) -> tuple
     A pair takes over the header block of a part that was there ``before`` under the same name,
     each once, one with the same content first.
     """
+    by_name: dict[bytes, list[int]] = {}
+    by_both: dict[tuple[bytes, bytes], list[int]] = {}
+    for index in range(len(before) - 1, -1, -1):
+        part = before[index]
+        by_name.setdefault(part.name, []).append(index)
+        by_both.setdefault((part.name, part.content), []).append(index)
     pairs = list(pairs)
-    left = list(before)
-    parts: list[Part | None] = [None] * len(pairs)
-    for same_content in (True, False):
-        for index, (name, content) in enumerate(pairs):
-            if parts[index] is not None:
-                continue
-            for part in left:
-                if part.name == name and (not same_content or part.content == content):
-                    left.remove(part)
-                    parts[index] = Part(name, content, part.head)
-                    break
-    return tuple(
-        Part(name, content, _head(name)) if part is None else part
-        for part, (name, content) in zip(parts, pairs, strict=True)
-    )
+    same = [indices.pop() if (indices := by_both.get(pair)) else None for pair in pairs]
+    used = set(same)
+    parts = []
+    for (name, content), found in zip(pairs, same, strict=True):
+        index_left = found
+        candidates = by_name.get(name, [])
+        while index_left is None and candidates:
+            candidate = candidates.pop()
+            if candidate not in used:
+                index_left = candidate
+        head = _head(name) if index_left is None else before[index_left].head
+        parts.append(Part(name, content, head))
+    return tuple(parts)
 
 
 def _head(name: bytes) -> bytes:

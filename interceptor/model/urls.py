@@ -44,7 +44,7 @@ def check_scheme(value: bytes) -> bytes:
 
 def check_port(value: int) -> int:
     """Return ``value``; raise `ValueError` unless it is a port, 1 to 65535."""
-    if not isinstance(value, int) or not 1 <= value <= 65535:
+    if not 1 <= value <= 65535:
         raise ValueError(f"{value!r} is not a port; expected a number from 1 to 65535")
     return value
 
@@ -57,7 +57,7 @@ def check_host(value: str | bytes) -> bytes:
     """
     fault = ValueError(f"{value!r} is not a host name or address")
     try:
-        text = value if isinstance(value, str) else value.decode("ascii")
+        text = value if isinstance(value, str) else value.decode("utf-8")
         host = text.encode("ascii" if text.isascii() else "idna")
     except UnicodeError:
         raise fault from None
@@ -123,19 +123,6 @@ def parse(url: str | bytes) -> tuple[bytes, bytes, int, bytes]:
     A fragment is dropped. Raises `ValueError` for other schemes, credentials, and faulty parts.
     """
     data = url.encode("utf-8", "surrogateescape") if isinstance(url, str) else url
-    found = None
-    if isinstance(url, str) and not url.isascii():
-        # The host goes through IDNA as text; the rest stays UTF-8.
-        head, slashes, rest = url.partition("://")
-        authority = re.split("[/?#]", rest, maxsplit=1)[0]
-        name, colon, port = authority.rpartition(":")
-        if not colon or not port.isdigit():
-            name, colon, port = authority, "", ""
-        if not name.isascii():
-            name = check_host(name).decode("ascii")
-            data = f"{head}{slashes}{name}{colon}{port}{rest[len(authority) :]}".encode(
-                "utf-8", "surrogateescape"
-            )
     found = _URL.fullmatch(data)
     if found is None:
         raise ValueError(f"{url!r} is not a URL; expected http://host[:port]/path")
