@@ -106,8 +106,9 @@ def run(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, report, and return the exit status."""
     options = parser().parse_args(arguments)
-    # A terminated run has to stop its children as an interrupted one does.
-    signal.signal(signal.SIGTERM, _terminated)
+    # However the run ends, it stops its children on the way out.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _ended)
     try:
         subjects = find_subjects(options.peer, options.subjects)
         expectations = load_expectations()
@@ -134,7 +135,7 @@ def exit_status(results: Sequence[Result], check: bool) -> int:
     return EXIT_MISSED if check and Verdict.MISS in verdicts else 0
 
 
-def _terminated(number: int, frame: FrameType | None) -> NoReturn:
+def _ended(number: int, frame: FrameType | None) -> NoReturn:
     raise SystemExit(128 + number)
 
 

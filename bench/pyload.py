@@ -1,8 +1,7 @@
 """An HTTP/1.1 load generator for machines without wrk.
 
-It knows responses with a Content-Length, which is all that the origin gives. One core of it makes
-some ten thousand requests a second: slower than a good proxy, so the report's CPU columns and not
-its rates are what counts then.
+It knows responses with a Content-Length, which is all that the origin gives. It needs about as much
+CPU time as a good proxy does, so on a shared core the report's CPU columns count more than rates.
 """
 
 from __future__ import annotations

@@ -33,8 +33,10 @@ _COLUMNS = (
     ("p50 µs", "p50_us", "{:,.0f}"),
     ("p99 µs", "p99_us", "{:,.0f}"),
     ("CPU µs/req", "cpu_us_per_request", "{:,.1f}"),
+    ("CPU µs/MiB", "cpu_us_per_mib", "{:,.0f}"),
     ("busy", "busy", "{:.2f}"),
 )
+_COSTS = {"cpu_us_per_request", "cpu_us_per_mib"}
 _LOAD_BOUND = 0.9
 
 
@@ -95,9 +97,9 @@ def heading(description: dict[str, Any]) -> str:
 def table(result: Result) -> str:
     """Return one workload's part of the text report."""
     figures = result.figures
-    columns = [
-        column for column in _COLUMNS if any(column[1] in f.medians for f in figures.values())
-    ]
+    measured = {metric for of in figures.values() for metric in of.medians}
+    measured -= _COSTS - {result.workload.cost}
+    columns = [column for column in _COLUMNS if column[1] in measured]
     rows = [["", *(heading for heading, _, _ in columns), "range", "ratio", "CPU ratio"]]
     for name, of in figures.items():
         cells = [_cell(of.medians.get(metric), form) for _, metric, form in columns]
@@ -119,7 +121,7 @@ def _remarks(figures: Iterable[tuple[str, Figures]]) -> list[str]:
     idle = [name for name, of in figures if of.medians.get("busy", 1.0) < _LOAD_BOUND]
     if not idle:
         return []
-    return [f"not limited by the proxy's core: {', '.join(idle)}; the CPU ratio compares better"]
+    return [f"did not get or need the whole core: {', '.join(idle)}; CPU ratios compare better"]
 
 
 def _cell(value: float | None, form: str) -> str:

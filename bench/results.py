@@ -20,6 +20,7 @@ _EXPECTED = Path(__file__).with_name("expected.json")
 # In a short run a figure says little, but one outside of this means that something else was
 # measured: an error page, or a connection that bypassed the proxy.
 _SANE_RATIO = (0.02, 2.0)
+_RATES = ("requests_per_second", "mib_per_second")
 
 
 class Verdict(Enum):
@@ -86,7 +87,7 @@ class Figures:
 
     ``medians`` is by metric, ``low`` and ``high`` bound the workload's own metric. ``ratio`` is the
     median of each round's ratio to the baseline in the same round; ``cpu_ratio`` is the same for
-    requests per CPU second, which holds even where load or origin was the limit.
+    what a second of CPU time did, which holds even where load or origin was the limit.
     """
 
     medians: Mapping[str, float]
@@ -128,7 +129,7 @@ def evaluate(
     judged = figures.get(JUDGED)
     if smoke and judged is not None and judged.ratio is not None:
         low, high = _SANE_RATIO
-        if workload.metric == "requests_per_second" and not low <= judged.ratio <= high:
+        if workload.metric in _RATES and not low <= judged.ratio <= high:
             reasons.append(f"{JUDGED}: a ratio of {judged.ratio:.3f} cannot be true")
     if reasons:
         return Result(workload, figures, Verdict.FAILED, tuple(reasons))
@@ -151,7 +152,7 @@ def _figures(workload: Workload, series: Series, baseline: Series | None) -> Fig
     ratio = cpu_ratio = None
     if baseline is not None:
         ratio = _ratio(samples, baseline.samples, workload.metric)
-        cpu_ratio = _ratio(baseline.samples, samples, "cpu_us_per_request")
+        cpu_ratio = _ratio(baseline.samples, samples, workload.cost)
     return Figures(
         medians,
         min(own),

@@ -17,7 +17,7 @@ PIECE = 64 * 1024
 PAUSE = 0.004
 """… and then waits, in seconds: 16 MB/s at most."""
 
-_TIMEOUT = 120.0
+_TIMEOUT = 60.0
 _HEAD_LIMIT = 64 * 1024
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)", re.IGNORECASE)
 _BLOCK = bytes(256 * 1024)

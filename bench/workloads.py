@@ -19,17 +19,21 @@ from bench.load import Load, LoadResult
 from bench.subjects import Hooks, Mode, Running, Subject
 
 _WARM_UP_SHARE = 0.1
-_WARM_UP_BYTES = 1024 * 1024
+_MIB = 1024 * 1024
 
 
 @dataclass(frozen=True)
 class Workload(ABC):
-    """One thing to measure. ``metric`` is the value that subjects are compared by."""
+    """One thing to measure.
+
+    ``metric`` is the value that subjects are compared by, ``cost`` the CPU time that they are;
+    ``baseline`` is whom they are compared with, None where a ratio would say nothing.
+    """
 
     name: str
     about: str
     metric: str = "requests_per_second"
-    higher_is_better: bool = True
+    cost: str = "cpu_us_per_request"
     baseline: str | None = "relay"
     only: frozenset[str] | None = None
 
@@ -69,7 +73,7 @@ class LoadWorkload(Workload):
     def _round(self, lab: Lab, running: Running) -> Sample:
         result, values = put_load_on(lab, running, self.load(lab, running), lab.effort.seconds)
         values["requests_per_second"] = result.requests / result.seconds
-        values["mib_per_second"] = result.received / result.seconds / (1 << 20)
+        values["mib_per_second"] = result.received / _MIB / result.seconds
         values["p50_us"] = result.p50
         values["p99_us"] = result.p99
         return Sample(values, result.problems(lab.origin.sizes[self.path]))
@@ -102,6 +106,8 @@ def put_load_on(
     values = {"busy": cpu / elapsed}
     if result.requests:
         values["cpu_us_per_request"] = cpu / result.requests * 1e6
+    if result.received:
+        values["cpu_us_per_mib"] = cpu / (result.received / _MIB) * 1e6
     return result, values
 
 
@@ -110,7 +116,6 @@ class StartupWorkload(Workload):
     """From the start of the process to its first listener, in milliseconds."""
 
     metric: str = "startup_ms"
-    higher_is_better: bool = False
 
     def run(self, lab: Lab, subjects: Sequence[Subject]) -> dict[str, Series]:
         measure = {subject.name: partial(self._round, lab, subject) for subject in subjects}
@@ -128,7 +133,6 @@ class IdleMemoryWorkload(Workload):
     """Resident memory of a proxy that has just come up, in MiB."""
 
     metric: str = "rss_mib"
-    higher_is_better: bool = False
 
     def run(self, lab: Lab, subjects: Sequence[Subject]) -> dict[str, Series]:
         return lab.once({subject.name: partial(self._once, lab, subject) for subject in subjects})
@@ -144,7 +148,6 @@ class GrowthWorkload(LoadWorkload):
     """Resident memory after many requests against after a tenth as many, in MiB."""
 
     metric: str = "growth_mib"
-    higher_is_better: bool = False
     baseline: str | None = None
 
     def run(self, lab: Lab, subjects: Sequence[Subject]) -> dict[str, Series]:
@@ -186,7 +189,6 @@ class SlowReaderWorkload(Workload):
     """
 
     metric: str = "peak_growth_mib"
-    higher_is_better: bool = False
     baseline: str | None = None
     upload: bool = False
 
@@ -216,7 +218,7 @@ class SlowReaderWorkload(Workload):
                 sink.slow_seconds = effort.slow_seconds
                 slow.upload(target, effort.slow_bytes)
 
-            return _peak(running, partial(slow.upload, target, _WARM_UP_BYTES), transfer_slowly)
+            return _peak(running, partial(slow.upload, target, _MIB), transfer_slowly)
 
 
 def _target(running: Running, origin_port: int, path: str) -> slow.Target:
@@ -256,21 +258,26 @@ WORKLOADS: Mapping[str, Workload] = {
         LoadWorkload(
             "body-10m-stream",
             "10 MiB bodies, streamed because a script says so",
+            metric="mib_per_second",
+            cost="cpu_us_per_mib",
             path="10m",
             hooks=Hooks.STREAM,
+            connections=8,
         ),
         LoadWorkload(
             "body-10m-nohooks",
             "10 MiB bodies, streamed because nobody gathers them",
+            metric="mib_per_second",
+            cost="cpu_us_per_mib",
             path="10m",
             hooks=Hooks.NONE,
+            connections=8,
         ),
         LoadWorkload("reverse-1k", "reverse mode, 1 KiB, all events", mode=Mode.REVERSE),
         LoadWorkload(
             "latency-1",
             "one connection, 1 KiB, all events: microseconds per response",
             metric="p50_us",
-            higher_is_better=False,
             connections=1,
         ),
         StartupWorkload("startup", "milliseconds until it listens"),

@@ -1,0 +1,180 @@
+"""From rounds to ratios and verdicts, and how they are told."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from bench import report
+from bench.__main__ import (
+    EXIT_FAILED,
+    EXIT_MISSED,
+    exit_status,
+    find_effort,
+    find_subjects,
+    parser,
+)
+from bench.errors import BenchError
+from bench.lab import Effort, Sample, Series, child_environment
+from bench.results import Expectation, Result, Verdict, evaluate, load_expectations
+from bench.subjects import Hooks, Mode, Setup, squid_configuration
+from bench.workloads import WORKLOADS
+
+WORKLOAD = WORKLOADS["keepalive-1k-hooks"]
+EXPECTED = Expectation("ratio", at_least=0.4, aim=0.5, tolerance=0.1)
+
+
+def series(*rates: float, cpu: float = 50.0, problem: str | None = None) -> Series:
+    """Build rounds with these rates, all at ``cpu`` µs per request."""
+    problems = () if problem is None else (problem,)
+    values = [{"requests_per_second": rate, "cpu_us_per_request": cpu} for rate in rates]
+    return Series([Sample(value, problems) for value in values])
+
+
+class EvaluateTests(SynchronousTestCase):
+    def evaluate(
+        self, relay: Series, interceptor: Series, smoke: bool = False, **more: Series
+    ) -> Result:
+        found = {"relay": relay, "interceptor": interceptor, **more}
+        return evaluate(WORKLOAD, found, EXPECTED, smoke)
+
+    def test_the_ratio_is_taken_round_by_round(self) -> None:
+        # The machine was slower in the second round: for both of them.
+        result = self.evaluate(series(100, 10, 100), series(50, 5, 40))
+        self.assertEqual(result.figures["interceptor"].ratio, 0.5)
+        self.assertEqual(result.figures["relay"].ratio, 1.0)
+
+    def test_the_cpu_ratio_is_work_for_cpu_time(self) -> None:
+        result = self.evaluate(series(100, cpu=50.0), series(100, cpu=125.0))
+        self.assertEqual(result.figures["interceptor"].cpu_ratio, 0.4)
+
+    def test_within_tolerance_passes_and_below_misses(self) -> None:
+        self.assertIs(self.evaluate(series(100), series(37)).verdict, Verdict.PASS)
+        self.assertIs(self.evaluate(series(100), series(35)).verdict, Verdict.MISS)
+
+    def test_errors_of_any_subject_fail_the_workload(self) -> None:
+        result = self.evaluate(series(100), series(90), squid=series(70, problem="1 read errors"))
+        self.assertIs(result.verdict, Verdict.FAILED)
+        self.assertEqual(result.reasons, ("squid: 1 read errors",))
+
+    def test_a_subject_that_did_not_start_fails_the_workload(self) -> None:
+        result = self.evaluate(series(100), Series(failure="no `listening:` line"))
+        self.assertIs(result.verdict, Verdict.FAILED)
+        self.assertIsNone(result.figures["interceptor"].ratio)
+
+    def test_a_smoke_run_judges_only_what_cannot_be(self) -> None:
+        self.assertIs(self.evaluate(series(100), series(20), smoke=True).verdict, Verdict.RAN)
+        self.assertIs(self.evaluate(series(100), series(900), smoke=True).verdict, Verdict.FAILED)
+
+    def test_without_the_proxy_nothing_is_judged(self) -> None:
+        result = evaluate(WORKLOAD, {"relay": series(100)}, EXPECTED, False)
+        self.assertIs(result.verdict, Verdict.RAN)
+
+    def test_an_upper_bound(self) -> None:
+        found = {"interceptor": Series([Sample({"startup_ms": 500.0})])}
+        expected = Expectation("startup_ms", at_most=400, tolerance=0.1)
+        result = evaluate(WORKLOADS["startup"], found, expected, False)
+        self.assertIs(result.verdict, Verdict.MISS)
+
+
+class ExpectationTests(SynchronousTestCase):
+    def test_every_entry_is_about_a_workload(self) -> None:
+        self.assertEqual(set(load_expectations()) - set(WORKLOADS), set())
+
+    def test_metrics_are_those_of_the_workloads(self) -> None:
+        for name, expectation in load_expectations().items():
+            metric = WORKLOADS[name].metric
+            wanted = "ratio" if metric in ("requests_per_second", "mib_per_second") else metric
+            self.assertEqual(expectation.metric, wanted, name)
+
+    def test_one_bound_is_needed(self) -> None:
+        self.assertRaises(BenchError, Expectation, "ratio")
+        self.assertRaises(BenchError, Expectation, "ratio", at_least=1, at_most=2)
+
+    def test_an_unknown_field_is_named(self) -> None:
+        path = Path(self.mktemp())
+        path.write_text('{"startup": {"metric": "startup_ms", "below": 1}}')
+        error = self.assertRaises(BenchError, load_expectations, path)
+        self.assertIn("startup", str(error))
+        self.assertIn("below", str(error))
+
+
+class ReportTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        found = {"relay": series(23_000, 23_200), "interceptor": series(10_000, 9_800)}
+        self.result = evaluate(WORKLOAD, found, EXPECTED, False)
+
+    def test_the_table_has_a_row_for_each_subject_and_the_verdict(self) -> None:
+        text = report.table(self.result)
+        title, head, relay, interceptor, verdict = text.splitlines()
+        self.assertTrue(title.startswith("keepalive-1k-hooks: "))
+        self.assertEqual(len(head), len(relay))
+        self.assertIn("23,000-23,200", relay)
+        self.assertIn("0.429", interceptor)
+        self.assertTrue(verdict.startswith("  PASS  interceptor: ratio 0.429"))
+
+    def test_columns_that_nothing_was_measured_for_are_left_out(self) -> None:
+        self.assertNotIn("RSS", report.table(self.result))
+        self.assertNotIn("CPU µs/MiB", report.table(self.result))
+
+    def test_a_core_that_was_not_used_up_is_remarked(self) -> None:
+        found = {"relay": Series([Sample({"requests_per_second": 10.0, "busy": 0.5})])}
+        text = report.table(evaluate(WORKLOAD, found, None, False))
+        self.assertIn("whole core: relay", text)
+
+    def test_the_summary_counts_verdicts(self) -> None:
+        self.assertTrue(report.summary([self.result]).endswith("1 PASS, 0 MISS, 0 RAN, 0 FAILED"))
+
+    def test_json_has_every_round(self) -> None:
+        path = Path(self.mktemp()) / "results" / "run.json"
+        report.write_json(path, {"smoke": False}, [self.result])
+        written = json.loads(path.read_text())
+        subject = written["workloads"]["keepalive-1k-hooks"]["subjects"]["interceptor"]
+        self.assertEqual([r["requests_per_second"] for r in subject["rounds"]], [10_000, 9_800])
+        self.assertEqual(written["run"], {"smoke": False})
+
+
+class CommandLineTests(SynchronousTestCase):
+    def parse(self, *arguments: str) -> argparse.Namespace:
+        return parser().parse_args(arguments)
+
+    def test_smoke_is_short_and_options_override_it(self) -> None:
+        self.assertEqual(find_effort(self.parse("--smoke")), Effort.smoke())
+        self.assertEqual(find_effort(self.parse("--smoke", "--rounds", "3")).rounds, 3)
+        self.assertEqual(find_effort(self.parse()), Effort())
+
+    def test_an_unknown_peer_or_subject_is_an_error(self) -> None:
+        self.assertRaises(BenchError, find_subjects, ["goproxy"], None)
+        self.assertRaises(BenchError, find_subjects, ["squid=/nowhere/squid"], None)
+        self.assertRaises(BenchError, find_subjects, [], ["squid"])
+
+    def test_subjects_can_be_left_out(self) -> None:
+        self.assertEqual([s.name for s in find_subjects([], None)], ["relay", "interceptor"])
+        self.assertEqual([s.name for s in find_subjects([], ["relay"])], ["relay"])
+
+    def test_exit_status(self) -> None:
+        def status(*verdicts: Verdict, check: bool = True) -> int:
+            return exit_status([Result(WORKLOAD, {}, verdict) for verdict in verdicts], check)
+
+        self.assertEqual(status(Verdict.PASS, Verdict.RAN), 0)
+        self.assertEqual(status(Verdict.PASS, Verdict.MISS), EXIT_MISSED)
+        self.assertEqual(status(Verdict.MISS, check=False), 0)
+        self.assertEqual(status(Verdict.MISS, Verdict.FAILED), EXIT_FAILED)
+
+
+class SetupTests(SynchronousTestCase):
+    def test_children_do_not_see_the_users_proxy_settings(self) -> None:
+        given = {"PATH": "/bin", "HOME": "/root", "http_proxy": "http://p", "INTERCEPTOR_MODE": "x"}
+        self.assertEqual(child_environment(given, Path("/w")), {"PATH": "/bin", "HOME": "/w"})
+
+    def test_hook_scripts_are_there(self) -> None:
+        for hooks in (Hooks.ALL, Hooks.STREAM):
+            self.assertTrue(Path(hooks.path).is_file())
+
+    def test_squid_forwards_to_the_origin_in_reverse_mode_only(self) -> None:
+        for mode, count in ((Mode.REGULAR, 0), (Mode.REVERSE, 1)):
+            setup = Setup(mode, Hooks.NONE, 8000, Path("/w"), {})
+            self.assertEqual(squid_configuration(setup, 3128).count("cache_peer"), count)
