@@ -36,12 +36,12 @@ class Deadline:
     @property
     def active(self) -> bool:
         """Whether a deadline is set and has not passed."""
-        return self._due != inf
+        return self._due != inf and self._armed_for != -inf
 
     @property
     def remaining(self) -> float | None:
         """Seconds until the deadline, never negative; None where none is set."""
-        if self._due == inf:
+        if not self.active:
             return None
         return max(0.0, self._due - self._seconds())
 
@@ -68,9 +68,6 @@ class Deadline:
             call.cancel()
 
     def _arm(self, due: float) -> None:
-        if self._armed_for == -inf:
-            self._due = inf
-            return
         if self._call is not None:
             # Not reset(): moving a reactor's timer to an earlier time searches all its timers.
             self._call.cancel()

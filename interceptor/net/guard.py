@@ -12,6 +12,7 @@ from twisted.internet.address import UNIXAddress
 from twisted.internet.interfaces import IAddress, IListeningPort
 
 from interceptor.errors import LoopError
+from interceptor.net.addresses import show
 
 _NEVER_LOCAL = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
 """Addresses for documentation (RFC 5737, RFC 3849), which no interface has."""
@@ -51,9 +52,9 @@ class LoopGuard:
         `host` is the text of an IP address, or the path of a UNIX socket.
         """
         if port in self._hosts and self._is_ours(host, self._hosts[port]):
-            raise LoopError(f"{_join(host, port)} is this proxy's own listener")
+            raise LoopError(f"{show((host, port))} is this proxy's own listener")
         if self._paths and host.startswith("/") and self._is_our_path(host):
-            raise LoopError(f"unix:{host} is this proxy's own listener")
+            raise LoopError(f"{show((host, 0))} is this proxy's own listener")
 
     def _index(self) -> None:
         self._hosts.clear()
@@ -134,7 +135,3 @@ def _canonical(address: IPAddress) -> IPAddress:
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         return address.ipv4_mapped
     return address
-
-
-def _join(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

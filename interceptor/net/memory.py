@@ -36,8 +36,9 @@ from zope.interface import implementer
 
 from interceptor.errors import UpstreamError
 from interceptor.interfaces import IUpstreamConnector
-from interceptor.net.memorytransport import MemoryTransport, as_address
-from interceptor.net.upstream import ProtocolFactory, as_pair, disable_nagle, join_host_port
+from interceptor.net.addresses import HostPort, as_address, as_pair, show
+from interceptor.net.memorytransport import MemoryTransport
+from interceptor.net.upstream import ProtocolFactory, disable_nagle
 
 if TYPE_CHECKING:
     from interceptor.model.connections import ServerConnection
@@ -61,11 +62,11 @@ ChunkSizes = int | Iterable[int]
 _STEPS = 1_000_000
 """More steps than any test takes: a flush that needs more would never end."""
 
-HostPort = tuple[str, int]
-
 
 class Recorder(Protocol):
     """A peer that does nothing but note what it is sent and what becomes of it."""
+
+    transport: Any
 
     def __init__(self) -> None:
         self.data = b""
@@ -79,14 +80,17 @@ class Recorder(Protocol):
         self.lost: Failure | None = None
         """Why the connection was lost, or None while it is there."""
 
+    @property
+    def lost_with(self) -> type[BaseException] | None:
+        """The class of the reason in `lost`: ``ConnectionDone`` or ``ConnectionLost``, say."""
+        return None if self.lost is None else self.lost.type
+
     def write(self, data: bytes) -> None:
         """Send to the other side."""
-        assert self.transport is not None
         self.transport.write(data)
 
     def close(self) -> None:
         """Close once everything has been sent."""
-        assert self.transport is not None
         self.transport.loseConnection()
 
     def take(self) -> bytes:
@@ -108,7 +112,7 @@ class HalfCloseRecorder(Recorder):
 
     def close_write(self) -> None:
         """Close our direction once everything has been sent."""
-        self.transport.loseWriteConnection()  # type: ignore[union-attr]
+        self.transport.loseWriteConnection()
 
     def readConnectionLost(self) -> None:
         self.ended = True
@@ -241,7 +245,7 @@ class MemoryNetwork:
 
     def refuse(self, address: HostPort) -> None:
         """Refuse connections to `address`, whether anybody listens or not."""
-        text = f"cannot connect to {join_host_port(address)}: connection refused"
+        text = f"cannot connect to {show(address)}: connection refused"
         self.fail(address, UpstreamError(text, "connect-refused"))
 
     def fail(self, address: HostPort, error: UpstreamError) -> None:
@@ -281,7 +285,7 @@ class MemoryNetwork:
             dial.error = UpstreamError(str(instead), instead.code, instead.status)
             self._due.append(dial)
         elif instead is None or instead >= timeout:
-            text = f"cannot connect to {join_host_port(address)}: no answer in time"
+            text = f"cannot connect to {show(address)}: no answer in time"
             dial.error = UpstreamError(text, "connect-timeout", 504)
             dial.call = self.clock.callLater(timeout, dial.complete)
         elif instead > 0:
@@ -305,7 +309,7 @@ class MemoryNetwork:
         """
         port = self.ports.get(address)
         if port is None:
-            text = f"cannot connect to {join_host_port(address)}: connection refused"
+            text = f"cannot connect to {show(address)}: connection refused"
             raise UpstreamError(text, "connect-refused")
         if client_address is None:
             self._ports_used += 1

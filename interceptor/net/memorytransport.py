@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import (
     IAddress,
@@ -19,13 +18,7 @@ from twisted.internet.interfaces import (
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-
-def as_address(pair: tuple[str, int]) -> IAddress:
-    """The Twisted address for a host and port, or for the path of a UNIX socket and 0."""
-    host, port = pair
-    if host.startswith("/"):
-        return UNIXAddress(host)
-    return IPv6Address("TCP", host, port) if ":" in host else IPv4Address("TCP", host, port)
+from interceptor.net.addresses import HostPort, as_address
 
 
 @implementer(ITCPTransport, IConsumer, IPushProducer, IHalfCloseableDescriptor)
@@ -50,9 +43,7 @@ class MemoryTransport:
     disconnecting = False
     disconnected = False
 
-    def __init__(
-        self, protocol: IProtocol, host: tuple[str, int], peer: tuple[str, int], name: str
-    ) -> None:
+    def __init__(self, protocol: IProtocol, host: HostPort, peer: HostPort, name: str) -> None:
         self.protocol = protocol
         """Gets what arrives. May be replaced at any time."""
         self.name = name

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet import error
-from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IConnector, IDelayedCall, IProtocol, ITransport
 from twisted.internet.protocol import ClientFactory, Protocol
@@ -18,6 +17,7 @@ from zope.interface import implementer
 
 from interceptor.errors import LoopError, UpstreamError
 from interceptor.interfaces import IUpstreamConnector
+from interceptor.net.addresses import as_pair, show
 from interceptor.net.guard import LoopGuard
 from interceptor.net.resolver import Addresses, Resolver
 
@@ -167,7 +167,7 @@ class _Connecting:
         except LoopError:
             self.finish(Failure())
             return
-        attempt = _Attempt(self, join_host_port(self.destination))
+        attempt = _Attempt(self, show(self.destination))
         self._attempts.append(attempt)
         remaining = max(0.0, self._deadline - self._connector._reactor.seconds())
         attempt.connector = self._connector._reactor.connectUNIX(path, attempt, remaining)
@@ -181,7 +181,7 @@ class _Connecting:
         port = self.destination[1]
         while self._todo:
             host = self._todo.pop()
-            name = join_host_port((host, port))
+            name = show((host, port))
             remaining = self._deadline - reactor.seconds()
             if remaining <= 0:
                 self._failures.append((name, _Cause("connect-timeout", "no time left to try it")))
@@ -267,7 +267,7 @@ class _Connecting:
         self.finish(reason)
 
     def _explain(self) -> UpstreamError:
-        name = join_host_port(self.destination)
+        name = show(self.destination)
         if len(self._failures) == 1 and self._failures[0][0] == name:
             tried = self._failures[0][1].text
         else:
@@ -388,23 +388,6 @@ def _phrase(value: BaseException | None, number: object) -> str:
     else:
         text = str(value).rstrip(".") or type(value).__name__
     return text[:1].lower() + text[1:]
-
-
-def join_host_port(address: tuple[str, int]) -> str:
-    """An address for people: ``192.0.2.1:80``, ``[2001:db8::1]:80``, ``unix:/run/i.sock``."""
-    host, port = address
-    if host.startswith("/"):
-        return f"unix:{host}"
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def as_pair(address: IAddress) -> tuple[str, int]:
-    """A Twisted address as the pair that the model uses; a UNIX path comes with 0."""
-    if isinstance(address, IPv4Address | IPv6Address):
-        return (address.host, address.port)
-    if isinstance(address, UNIXAddress) and address.name:
-        return (address.name.decode("utf-8", "surrogateescape"), 0)
-    return ("", 0)
 
 
 def disable_nagle(transport: ITransport) -> None:
