@@ -1,1 +1,3 @@
 """The tests, laid out as the package is."""
+
+from __future__ import annotations

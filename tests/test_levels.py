@@ -1,7 +1,8 @@
 """The package's layering: who may import whom, and what every module has to have.
 
 The rules are checked on the syntax trees, so that imports inside functions and those that only a
-type checker follows obey them too.
+type checker follows lead downwards too. Only a cycle may close through an import for types: it does
+not run, and an interface may name what works with it.
 """
 
 from __future__ import annotations
@@ -58,6 +59,7 @@ class Import:
     importer: str
     imported: str
     line: int
+    for_types: bool = False
 
     def __str__(self) -> str:
         return f"{self.importer}:{self.line} imports {self.imported}"
@@ -80,16 +82,24 @@ class Sources:
 
     def imports(self, name: str) -> Iterator[Import]:
         """Give every import in a module, wherever in it the statement stands."""
+        for_types = {
+            id(inner)
+            for node in ast.walk(self.trees[name])
+            if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+            for statement in node.body
+            for inner in ast.walk(statement)
+        }
         for node in ast.walk(self.trees[name]):
             if isinstance(node, ast.Import):
                 for alias in node.names:
-                    yield Import(name, alias.name, node.lineno)
+                    yield Import(name, alias.name, node.lineno, id(node) in for_types)
             elif isinstance(node, ast.ImportFrom):
                 source = "." * node.level + (node.module or "")
                 for alias in node.names:
                     # What is imported from a package may be a module of its own.
                     inner = f"{source}.{alias.name}"
-                    yield Import(name, inner if inner in self.trees else source, node.lineno)
+                    imported = inner if inner in self.trees else source
+                    yield Import(name, imported, node.lineno, id(node) in for_types)
 
     def place(self, name: str) -> str:
         """Tell which module or package directly below the root a module belongs to."""
@@ -116,7 +126,11 @@ class Sources:
     def cycle(self) -> list[str]:
         """Give one cycle of imports as a path that ends where it began, or an empty list."""
         graph = {
-            name: [each.imported for each in self.imports(name) if each.imported in self.trees]
+            name: [
+                each.imported
+                for each in self.imports(name)
+                if each.imported in self.trees and not each.for_types
+            ]
             for name in self.trees
         }
         finished: set[str] = set()
@@ -245,6 +259,17 @@ class PackageTests(SynchronousTestCase):
         self.assertEqual([name for name in modules if name.startswith("interceptor")], [])
 
 
+class TestTreeTests(SynchronousTestCase):
+    """What holds for the tests themselves."""
+
+    def test_every_directory_of_tests_is_a_package(self):
+        tests = Path(__file__).parent
+        directories = {path.parent for path in tests.rglob("test_*.py")}
+        # trial passes over a directory that is not a package.
+        missed = [str(path) for path in directories if not (path / "__init__.py").exists()]
+        self.assertEqual(missed, [])
+
+
 class SourcesTests(SynchronousTestCase):
     """The checker itself, on packages made up for it."""
 
@@ -310,6 +335,11 @@ class SourcesTests(SynchronousTestCase):
         self.assertEqual(
             sources.cycle(), ["interceptor.net.b", "interceptor.net.c", "interceptor.net.b"]
         )
+
+    def test_an_import_for_types_closes_no_cycle(self):
+        text = "if TYPE_CHECKING:\n from interceptor.net import b"
+        sources = self.sources(net__a=text, net__b="import interceptor.net.a")
+        self.assertEqual(sources.cycle(), [])
 
     def test_a_diamond_is_no_cycle(self):
         sources = self.sources(

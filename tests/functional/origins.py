@@ -237,11 +237,9 @@ http {{
     server {{
         listen 127.0.0.1:{port};
         root {root};
+        client_max_body_size 100m;
         location = /method {{ return 200 "$request_method $http_x_probe\\n"; }}
-        location = /upload {{
-            client_max_body_size 100m;
-            proxy_pass http://127.0.0.1:{port}/method;
-        }}
+        location = /upload {{ proxy_pass http://127.0.0.1:{port}/method; }}
     }}
 }}
 """
