@@ -1,1 +1,3 @@
-"""Hooks: the interfaces that declare them, the bus that calls them, the addons and scripts that have them."""
+"""Hooks: interfaces that declare them, the bus that calls them, addons and scripts with them."""
+
+from __future__ import annotations

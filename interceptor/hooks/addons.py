@@ -1,0 +1,426 @@
+"""The addon chain: which addons there are, in which order, and their lives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger, globalLogPublisher
+
+from interceptor.errors import HookFailed, InterceptorError, OptionsError, ScriptError
+from interceptor.hooks.bus import HookBus
+from interceptor.hooks.context import Binding, LogEntry, Proxy, enter, leave
+from interceptor.hooks.installed import Installation, Installed
+from interceptor.hooks.listener import Listener
+from interceptor.hooks.logs import LogEventObserver
+from interceptor.hooks.scripts import Script
+from interceptor.hooks.threads import HookThreads
+from interceptor.hooks.tracebacks import cut_traceback
+from interceptor.model.options import Options
+
+if TYPE_CHECKING:
+    from twisted.python.failure import Failure
+
+TICK_INTERVAL: Final = 0.1
+"""Seconds from one ``tick`` to the next."""
+
+POLL_INTERVAL: Final = 1.0
+"""Seconds between two looks whether a script's file has changed."""
+
+_BUS_OPTIONS: Final = frozenset(("hook_timeout", "hook_stall", "script_error_policy"))
+
+_log = Logger(namespace="interceptor.hooks")
+
+
+class AddonChain:
+    """All addons of one proxy, in the order in which they were added, and their `HookBus`.
+
+    The life of a chain: `start`, any number of `add`, `load_scripts`, `running`, `shutdown`.
+    Addons can be added and removed at any time. An event in flight goes on with the addons that
+    it began with. ``reactor`` gives the time and takes calls from threads; ``master`` is what
+    scripts see as ``ctx.master``.
+    """
+
+    def __init__(self, options: Options, *, reactor: Any, master: Any = None) -> None:
+        self.options = options
+        self.threads = HookThreads(reactor, _option(options, "script_threads", 16))
+        self.proxy = Proxy(options, master, self.threads.run)
+        self.binding = Binding(self.proxy)
+        self.bus = HookBus(reactor)
+        self._reactor = reactor
+        self._installed: list[Installed] = []
+        self._scripts_at: int | None = None
+        self._is_running = False
+        self._ending: list[Deferred[None]] = []
+        self._observer = LogEventObserver(self.proxy, self._deliver, reactor)
+        self._unsubscribe: Any = None
+        self._ticking = self._looping(self._tick)
+        self._polling = self._looping(self._poll)
+        self._rebuild()
+
+    # -- the list ---------------------------------------------------------------------------------
+
+    def __iter__(self) -> Iterator[object]:
+        return iter([listener.addon for listener in self._listeners()])
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self._listeners())
+
+    def __contains__(self, wanted: object) -> bool:
+        return self._find(wanted) is not None
+
+    def get(self, name: str) -> Any:
+        """The addon of this name, or None."""
+        found = self._find(name)
+        return None if found is None else found[1].addon
+
+    def names(self) -> list[str]:
+        """The names of all addons, in their order."""
+        return [listener.name for listener in self._listeners()]
+
+    def add(self, *addons: object) -> None:
+        """Add addons at the end: objects, modules, or instances of `Script`.
+
+        Each is started, loaded and configured, and gets ``running`` if the proxy runs already.
+        Raises `OptionsError` or `ScriptError`, and then adds nothing of the one that is wrong.
+        """
+        for addon in addons:
+            if addon in self:
+                raise ScriptError(f"addon {addon!r} is there already")
+            if isinstance(addon, Script):
+                installed = self._installation().install_script(addon)
+            else:
+                installed = self._installation().install(addon)
+            self._installed.append(installed)
+            self._rebuild()
+            self._run_late(installed)
+
+    def remove(self, wanted: object) -> Deferred[None]:
+        """Take an addon, or the one of that name, out of the chain, with all it brought along.
+
+        Its ``done`` is called; the Deferred fires when that has answered, and never fails. Raises
+        `ValueError` when there is no such addon.
+        """
+        found = self._find(wanted)
+        if found is None:
+            raise ValueError(f"there is no addon {wanted!r}")
+        installed, listener = found
+        if listener is installed.listeners[0]:
+            index = self._installed.index(installed)
+            del self._installed[index]
+            if self._scripts_at is not None and index < self._scripts_at:
+                self._scripts_at -= 1
+            self._rebuild()
+            return self._end(installed)
+        installed.listeners.remove(listener)
+        self._rebuild()
+        return self._finish([listener])
+
+    # -- the life of the chain --------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Make the proxy one that is live: for ``ctx``, for changes of options, for the log."""
+        if self._unsubscribe is None:
+            enter(self.binding)
+            globalLogPublisher.addObserver(self._observer)
+            self._unsubscribe = self.options.subscribe(self._options_changed)
+
+    def load_scripts(self) -> None:
+        """Load what the option ``scripts`` names, behind what was added up to now.
+
+        From then on the chain follows the option. Raises `ScriptError` or `OptionsError`; no
+        script is there then.
+        """
+        self._scripts_at = len(self._installed)
+        self._follow_option(_option(self.options, "scripts", ()))
+
+    def running(self) -> Deferred[None]:
+        """Fire ``running``: everything listens, and all scripts are live.
+
+        The Deferred fires when every hook has answered, and fails with `HookFailed` if one did
+        whose addon's error policy is ``kill``. From then on there are ticks, and scripts are loaded
+        again when their files change.
+        """
+        self._is_running = True
+        return Deferred.fromCoroutine(self._run_all())
+
+    def shutdown(self, deadline: float | None = None) -> Deferred[None]:
+        """Call ``done`` on every addon, in their order, and stop everything.
+
+        Waits for hooks and threads no longer than ``deadline`` seconds, as a rule the option
+        ``shutdown_grace``; never fails.
+        """
+        if deadline is None:
+            deadline = _option(self.options, "shutdown_grace", 5.0)
+        return Deferred.fromCoroutine(self._shut_down(self._reactor.seconds() + deadline))
+
+    def reload(self, name: str) -> None:
+        """Load a script's file again; the new version takes the place of the old one.
+
+        Raises `ScriptError` or `OptionsError` when that does not succeed, and `ValueError` when
+        there is no such script; the old version goes on then.
+        """
+        found = self._find(name)
+        if found is None or found[0].script is None:
+            raise ValueError(f"there is no script {name!r}")
+        self._reload(found[0], found[0].script)
+
+    # -- inside: scripts --------------------------------------------------------------------------
+
+    def _reload(self, old: Installed, script: Script) -> None:
+        taken = {listener.name for listener in old.listeners}
+        installation = Installation(
+            self.bus, self.proxy, set(self.names()) - taken, replaceable=old.option_names
+        )
+        new = installation.install_script(script.again())
+        new.by_option = old.by_option
+        self._installed[self._installed.index(old)] = new
+        self._rebuild()
+        self._end(old)
+        self._run_late(new)
+
+    def _follow_option(self, specs: Sequence[str]) -> None:
+        """Make the scripts of the chain those of ``specs``, or raise and change nothing."""
+        assert self._scripts_at is not None
+        left = [installed for installed in self._installed if installed.by_option]
+        wanted: list[Installed] = []
+        fresh: list[Installed] = []
+        before = self.options.snapshot()
+        try:
+            for spec in specs:
+                kept = next((old for old in left if _spec_of(old) == spec), None)
+                if kept is not None:
+                    left.remove(kept)
+                else:
+                    installation = self._installation(fresh)
+                    kept = installation.install_script(Script(spec))
+                    kept.by_option = True
+                    fresh.append(kept)
+                wanted.append(kept)
+        except BaseException:
+            for installed in fresh:
+                self._finish(installed.listeners)
+            self.options.restore(before)
+            raise
+        others = [installed for installed in self._installed if not installed.by_option]
+        others[self._scripts_at : self._scripts_at] = wanted
+        self._installed = others
+        self._rebuild()
+        for installed in left:
+            self._end(installed)
+        for installed in fresh:
+            self._run_late(installed)
+
+    def _poll(self) -> None:
+        if not _option(self.options, "script_reload", True):
+            return
+        for installed in list(self._installed):
+            script = installed.script
+            if script is None or installed not in self._installed:
+                continue
+            signature = script.signature()
+            if signature is None or signature == script.seen:
+                continue
+            # Whatever comes of it, this state of the file has been seen.
+            script.seen = signature
+            try:
+                self._reload(installed, script)
+            except InterceptorError as error:
+                _log.error(
+                    "script {path} was changed, but the old version goes on: {error}",
+                    path=str(script.path),
+                    error=str(error),
+                    code=error.code,
+                    proxy=self.proxy,
+                )
+            else:
+                _log.info("script {path} was loaded again", path=str(script.path), proxy=self.proxy)
+
+    # -- inside: options --------------------------------------------------------------------------
+
+    def _options_changed(self, options: Options, updated: set[str]) -> None:
+        if updated & _BUS_OPTIONS:
+            self._rebuild()
+        if "script_threads" in updated:
+            self.threads.limit = options.script_threads
+        for listener in list(self._listeners()):
+            self._configure(listener, set(updated))
+        if "scripts" in updated and self._scripts_at is not None:
+            try:
+                self._follow_option(options.scripts)
+            except ScriptError as error:
+                raise OptionsError(str(error)) from error
+
+    def _configure(self, listener: Listener, updated: set[str]) -> None:
+        try:
+            answer = self.bus.call(listener, "configure", self.options, updated)
+        except OptionsError:
+            raise
+        except Exception as error:
+            text = cut_traceback(error, listener.owns)
+            message = f"addon `{listener.name}`: `configure` failed\n{text}"
+            if (listener.policy or self.bus.policy) == "kill":
+                raise OptionsError(message) from error
+            _log.error("{text}", text=message, proxy=self.proxy)
+            return
+        if isinstance(answer, Deferred):
+            answer.addErrback(_ignored)
+            _log.warn(
+                "addon `{addon}`: `configure` has to answer at once; its Deferred is ignored",
+                addon=listener.name,
+                proxy=self.proxy,
+            )
+
+    # -- inside: beginnings and ends --------------------------------------------------------------
+
+    async def _run_all(self) -> None:
+        for installed in list(self._installed):
+            if installed.first_run():
+                await self._run(installed)
+        self._keep_time()
+
+    async def _run(self, installed: Installed) -> None:
+        for listener in list(installed.listeners):
+            waiting = self.bus.fire_at(listener, "running")
+            if waiting is not None:
+                await waiting
+
+    def _run_late(self, installed: Installed) -> None:
+        if self._is_running and installed.first_run():
+            Deferred.fromCoroutine(self._run(installed)).addErrback(_ignored)
+
+    def _end(self, installed: Installed) -> Deferred[None]:
+        """Call ``done`` on what has left the chain, then take its options back."""
+
+        def clear(result: Any) -> None:
+            declared = {name for other in self._installed for name in other.option_names}
+            for name in installed.option_names:
+                if name not in declared and name in self.options:
+                    self.options.remove_option(name)
+            if installed.script is not None:
+                installed.script.discard()
+
+        return self._finish(installed.listeners).addBoth(clear)
+
+    def _finish(self, listeners: Iterable[Listener]) -> Deferred[None]:
+        ended: Deferred[None] = Deferred.fromCoroutine(self._call_done(list(listeners)))
+        if not ended.called:
+            self._ending.append(ended)
+            ended.addBoth(lambda result: self._ending.remove(ended))
+        return ended
+
+    async def _call_done(self, listeners: Sequence[Listener]) -> None:
+        for listener in listeners:
+            try:
+                waiting = self.bus.fire_at(listener, "done")
+                if waiting is not None:
+                    await waiting
+            except HookFailed:
+                # Logged by the bus; the others have to be told all the same.
+                continue
+
+    async def _shut_down(self, until: float) -> None:
+        self._is_running = False
+        self._keep_time()
+        if self._unsubscribe is not None:
+            self._unsubscribe()
+        for listener in list(self._listeners()):
+            await self._within(until, f"`done` of addon `{listener.name}`", listener)
+        for ended in list(self._ending):
+            await self._limited(ended, until, "`done` of an addon that was removed")
+        self._installed, installed = [], self._installed
+        self._rebuild()
+        for one in installed:
+            if one.script is not None:
+                one.script.discard()
+        await self._limited(self.threads.stop(), until, "a hook marked @concurrent")
+        if self._unsubscribe is not None:
+            globalLogPublisher.removeObserver(self._observer)
+            leave(self.binding)
+            self._unsubscribe = None
+
+    async def _within(self, until: float, what: str, listener: Listener) -> None:
+        await self._limited(self._finish([listener]), until, what)
+
+    async def _limited(self, deferred: Deferred[None], until: float, what: str) -> None:
+        if deferred.called:
+            return
+        left = max(until - self._reactor.seconds(), 0)
+        try:
+            await deferred.addTimeout(left, self._reactor)
+        except (TimeoutError, CancelledError):
+            _log.warn("shutting down without waiting for {what}", what=what, proxy=self.proxy)
+
+    # -- inside: the clock, the log, the table ----------------------------------------------------
+
+    def _looping(self, function: Any) -> LoopingCall:
+        looping = LoopingCall(function)
+        looping.clock = self._reactor
+        return looping
+
+    def _keep_time(self) -> None:
+        """Tick while somebody listens, and look at files while there are scripts."""
+        polls = any(installed.script is not None for installed in self._installed)
+        for looping, interval, wanted in (
+            (self._ticking, TICK_INTERVAL, self.bus.tick is not None),
+            (self._polling, POLL_INTERVAL, polls),
+        ):
+            if wanted and self._is_running and not looping.running:
+                looping.start(interval, now=False)
+            elif not (wanted and self._is_running) and looping.running:
+                looping.stop()
+
+    def _tick(self) -> Deferred[None] | None:
+        return self._fire_and_go_on(self.bus.tick, None)
+
+    def _deliver(self, entry: LogEntry) -> None:
+        self._fire_and_go_on(self.bus.log, entry)
+
+    def _fire_and_go_on(self, fire: Any, argument: object) -> Deferred[None] | None:
+        """Fire an event that is no flow's, so that no failure can mean the end of one."""
+        if fire is None:
+            return None
+        try:
+            waiting: Deferred[None] | None = fire(argument)
+        except HookFailed:
+            return None
+        return waiting.addErrback(_ignored) if waiting is not None else None
+
+    def _rebuild(self) -> None:
+        options = self.options
+        self.bus.timeout = _option(options, "hook_timeout", 60.0)
+        self.bus.stall = _option(options, "hook_stall", 0.1)
+        self.bus.policy = _option(options, "script_error_policy", "continue")
+        self.bus.rebuild(self._listeners())
+        self._keep_time()
+
+    def _listeners(self) -> Iterator[Listener]:
+        for installed in self._installed:
+            yield from installed.listeners
+
+    def _find(self, wanted: object) -> tuple[Installed, Listener] | None:
+        for installed in self._installed:
+            listener = installed.listener_for(wanted)
+            if listener is not None:
+                return installed, listener
+        return None
+
+    def _installation(self, others: Iterable[Installed] = ()) -> Installation:
+        taken = set(self.names())
+        taken.update(listener.name for other in others for listener in other.listeners)
+        return Installation(self.bus, self.proxy, taken)
+
+
+def _option(options: Options, name: str, default: Any) -> Any:
+    """The value of a core option; ``default`` for options that have none of the core's."""
+    return getattr(options, name) if name in options else default
+
+
+def _spec_of(installed: Installed) -> str | None:
+    return installed.script.spec if installed.script is not None else None
+
+
+def _ignored(failure: Failure) -> None:
+    """Drop a failure: the bus has logged it."""

@@ -1,0 +1,252 @@
+"""Bringing one addon to life: ``start``, ``load``, ``configure``, and the addons behind it."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from interceptor.errors import InterceptorError, ScriptError
+from interceptor.hooks.bus import HookBus
+from interceptor.hooks.context import Binding, Proxy
+from interceptor.hooks.events import EVENTS, arity_fault, near_miss
+from interceptor.hooks.listener import POLICIES, Listener, Policy, find_hook
+from interceptor.hooks.loader import Loader
+from interceptor.hooks.tracebacks import cut_traceback
+
+if TYPE_CHECKING:
+    from interceptor.hooks.scripts import Script
+
+_REPLACEMENTS: Final = 8
+"""How often ``start`` may replace an addon by yet another one."""
+
+_log = Logger(namespace="interceptor.hooks")
+
+
+class Installed:
+    """One addon of the chain, together with those that it brought along.
+
+    ``given`` is what was added, ``script`` the script that it came from. ``listeners`` are what
+    it became, in their order; ``option_names`` the options it declared. ``by_option``: it is there
+    because the option ``scripts`` names it.
+    """
+
+    __slots__ = ("_has_run", "by_option", "given", "listeners", "option_names", "script")
+
+    def __init__(self, given: object, script: Script | None) -> None:
+        self.given = given
+        self.script = script
+        self.by_option = False
+        self.listeners: list[Listener] = []
+        self.option_names: list[str] = []
+        self._has_run = False
+
+    @property
+    def name(self) -> str:
+        """The name of the first addon, by which all of them go."""
+        return self.listeners[0].name
+
+    def listener_for(self, wanted: object) -> Listener | None:
+        """The listener that ``wanted`` means: what was added, what it became, or a name."""
+        for listener in self.listeners:
+            if wanted is listener.addon or wanted == listener.name:
+                return listener
+        return self.listeners[0] if wanted is self.given or wanted is self.script else None
+
+    def first_run(self) -> bool:
+        """Whether the event ``running`` is still due; it is not from then on."""
+        due, self._has_run = not self._has_run, True
+        return due
+
+
+class Installation:
+    """The steps that make an `Installed` of an addon. Whatever goes wrong is raised.
+
+    ``taken`` are the names that other addons of the chain have; ``replaceable`` the names of
+    options that may be declared anew, since the addon takes the place of another one.
+    """
+
+    def __init__(
+        self,
+        bus: HookBus,
+        proxy: Proxy,
+        taken: set[str],
+        replaceable: Sequence[str] = (),
+    ) -> None:
+        self._bus = bus
+        self._proxy = proxy
+        self._taken = set(taken)
+        self._loader = Loader(proxy.options, replaceable)
+
+    def install(self, given: object, script: Script | None = None) -> Installed:
+        """Start, load and configure ``given`` and all that it brings along.
+
+        Raises `OptionsError` as the addon raised it, and `ScriptError` for everything else; no
+        option stays declared then.
+        """
+        options = self._proxy.options
+        before = options.snapshot()
+        installed = Installed(given, script)
+        try:
+            self._grow(installed, given, None)
+        except BaseException:
+            options.restore(before)
+            raise
+        installed.option_names = self._loader.names
+        return installed
+
+    def install_script(self, script: Script) -> Installed:
+        """Run the script's file, then `install` what it made."""
+        with script.importable():
+            binding = Binding(self._proxy, self._free(script.name), script.arguments)
+            module = script.execute(binding)
+            try:
+                return self.install(module, script)
+            except BaseException:
+                script.discard()
+                raise
+
+    def _grow(self, installed: Installed, given: object, parent: Listener | None) -> None:
+        if any(given is listener.addon for listener in installed.listeners):
+            raise ScriptError(f"addon `{installed.name}` brings itself along in `addons`")
+        listener = self._listener(given, parent, installed.script)
+        listener = self._started(listener, parent, installed.script)
+        installed.listeners.append(listener)
+        report_faults(listener)
+        self._at_once(listener, "load", self._loader)
+        options = self._proxy.options
+        self._at_once(listener, "configure", options, options.keys())
+        for addon in brought_along(listener.addon):
+            self._grow(installed, addon, listener)
+
+    def _started(
+        self, listener: Listener, parent: Listener | None, script: Script | None
+    ) -> Listener:
+        for _ in range(_REPLACEMENTS):
+            replacement = self._at_once(listener, "start")
+            if replacement is None or replacement is listener.addon:
+                self._taken.add(listener.name)
+                return listener
+            listener = self._listener(replacement, parent or listener, script)
+        raise ScriptError(f"addon `{listener.name}`: `start` goes on replacing the addon")
+
+    def _listener(self, addon: object, parent: Listener | None, script: Script | None) -> Listener:
+        """What the bus shall know of ``addon``; what it does not say itself, its parent says."""
+        name = self._free(name_of(addon))
+        policy = getattr(addon, "error_policy", None)
+        if policy is None:
+            policy = parent.policy if parent is not None else None
+        elif policy not in POLICIES:
+            raise ScriptError(
+                f"addon `{name}`: error_policy is {policy!r}; expected {' or '.join(POLICIES)}"
+            )
+        binding = Binding(self._proxy, name, script.arguments if script is not None else ())
+        return Listener(
+            addon,
+            name,
+            binding,
+            policy=cast("Policy | None", policy),
+            observes_only=bool(getattr(addon, "observes_only", False)),
+            owns=script.owns if script is not None else _owner_of(addon),
+        )
+
+    def _free(self, name: str) -> str:
+        free, count = name, 1
+        while free in self._taken:
+            count += 1
+            free = f"{name}-{count}"
+        return free
+
+    def _at_once(self, listener: Listener, event: str, *arguments: Any) -> Any:
+        try:
+            answer = self._bus.call(listener, event, *arguments)
+        except InterceptorError:
+            raise
+        except (Exception, SystemExit) as error:
+            text = cut_traceback(error, listener.owns)
+            raise ScriptError(f"addon `{listener.name}`: `{event}` failed\n{text}") from error
+        if isinstance(answer, Deferred) or inspect.isawaitable(answer):
+            close = getattr(answer, "close", None)
+            if close is not None:
+                close()
+            raise ScriptError(f"addon `{listener.name}`: `{event}` has to answer at once")
+        return answer
+
+
+def name_of(addon: object) -> str:
+    """The name an addon goes by: its ``name``, a script's stem, or its class in lower case."""
+    name = getattr(addon, "name", None)
+    if isinstance(name, str) and name:
+        return name
+    if isinstance(addon, ModuleType):
+        file = getattr(addon, "__file__", None)
+        return Path(file).stem if file else addon.__name__.rpartition(".")[2]
+    return (addon if isinstance(addon, type) else type(addon)).__name__.lower()
+
+
+def brought_along(addon: object) -> Sequence[object]:
+    """The addons in an addon's list ``addons``."""
+    addons = getattr(addon, "addons", ())
+    return addons if isinstance(addons, (list, tuple)) else ()
+
+
+def faults_of(addon: object) -> Iterator[tuple[str, int, str]]:
+    """What looks wrong with an addon's hooks: file, line (0 when unknown) and text of each."""
+    for name, function in _functions_of(addon):
+        event = EVENTS.get(name)
+        text: str | None
+        if event is not None:
+            text = arity_fault(function, event)
+        else:
+            meant = near_miss(name)
+            text = f"`{name}`: did you mean `{meant}`?" if meant is not None else None
+            if meant is not None and find_hook(addon, meant) is not None:
+                # Both are there: the other one is on purpose.
+                text = None
+        if text is not None:
+            code = getattr(inspect.unwrap(function), "__code__", None)
+            if code is None:
+                yield "", 0, text
+            else:
+                yield code.co_filename, code.co_firstlineno, text
+
+
+def report_faults(listener: Listener) -> None:
+    """Log what looks wrong with an addon's hooks."""
+    for file, line, text in faults_of(listener.addon):
+        _log.warn(
+            "addon `{addon}`: {place}{text}",
+            addon=listener.name,
+            place=f"{file}:{line}: " if file else "",
+            text=text,
+            proxy=listener.binding.proxy,
+        )
+
+
+def _functions_of(addon: object) -> Iterator[tuple[str, Callable[..., Any]]]:
+    if isinstance(addon, ModuleType):
+        file = addon.__file__
+        for name, value in list(vars(addon).items()):
+            if inspect.isfunction(value) or name in EVENTS:
+                code = getattr(inspect.unwrap(value), "__code__", None) if callable(value) else None
+                if code is not None and code.co_filename == file and find_hook(addon, name):
+                    yield name, value
+        return
+    for name in dir(type(addon)):
+        if not name.startswith("_") and inspect.isroutine(getattr(type(addon), name, None)):
+            value = find_hook(addon, name)
+            if value is not None:
+                yield name, value
+
+
+def _owner_of(addon: object) -> Callable[[str], bool]:
+    """Tells the source file in which an object's class is defined."""
+    module = addon if isinstance(addon, ModuleType) else sys.modules.get(type(addon).__module__)
+    file = getattr(module, "__file__", None)
+    return lambda filename: filename == file

@@ -1,0 +1,215 @@
+"""The events, declared: what each hook is given, may change and may answer.
+
+The registry of events, the check of hooks at load, ``interceptor hooks`` and the manual's hook
+reference are all made from these interfaces. An addon implements any methods of them it likes and
+need not declare that it does.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from zope.interface import Attribute, Interface, taggedValue
+
+if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+
+    from interceptor.hooks.context import LogEntry
+    from interceptor.hooks.loader import Loader
+    from interceptor.interfaces import ILayer
+    from interceptor.model.connections import ServerConnection
+    from interceptor.model.flow import HTTPFlow
+    from interceptor.model.options import Options
+
+
+class ILifecycleHooks(Interface):
+    """The life of an addon: loading, options, the clock, the log."""
+
+    taggedValue("title", "Lifecycle events")
+    taggedValue("answers", {"start": "a replacement for the addon"})
+    taggedValue("synchronous", ("start", "load", "configure"))
+
+    def start() -> Any:
+        """Called once when the addon is loaded, before any other event.
+
+        What it returns, unless it is ``None``, replaces the addon: a script can thereby boot into
+        an instance of a class. If the replacement has a ``start`` of its own, that is called next.
+        A list named ``addons`` on the script or object adds further addons behind it.
+        It has to answer at once. An exception refuses the addon.
+        """
+
+    def load(loader: Loader) -> None:
+        """Called once after `start`, so that the addon can declare options of its own.
+
+        ``loader.add_option(name, type, default, help)`` declares one; ``type`` is ``bool``,
+        ``int``, ``float``, ``str``, each also ``| None``, ``Sequence[str]``, or one of the texts
+        ``"size"`` and ``"duration"``; ``choices=`` limits a text. A value that the operator gave
+        for it on the command line, in the configuration file or in the environment is its value
+        from then on. The options go when the addon goes.
+        It has to answer at once. An exception refuses the addon.
+        """
+
+    def configure(options: Options, updated: set[str]) -> None:
+        """Called after `load` with the names of all options, then whenever options change.
+
+        ``options`` are the proxy's current options; ``updated`` holds the names of those that are
+        new, later only of those that changed. Raising ``exceptions.OptionsError`` refuses the
+        change: every option goes back to its old value, every addon is told again, and the
+        operator reads the message. At start-up the program ends with it.
+        It has to answer at once.
+        """
+
+    def running() -> None:
+        """Called once when all listeners are bound and all scripts are live.
+
+        No connection is accepted before every ``running`` hook has answered. A script that is
+        loaded or reloaded later gets it when it has taken its place.
+        """
+
+    def done() -> None:
+        """Called once when the addon is unloaded: removed, reloaded, or at shutdown.
+
+        At a reload the new version has taken over already. A shutdown waits for it, within
+        the option ``shutdown_grace``.
+        """
+
+    def tick() -> None:
+        """Called every 100 ms, never more often; the next one waits until this one answered."""
+
+    def log(entry: LogEntry) -> None:
+        """Called for every message of the proxy and of scripts.
+
+        ``entry.msg`` is the text, ``entry.level`` one of ``debug``, ``info``, ``warn`` and
+        ``error``. What is logged from inside this hook does not come back to it.
+        """
+
+
+class IConnectionHooks(Interface):
+    """Client and server connections, and what is spoken on them."""
+
+    taggedValue("title", "Connection events")
+    taggedValue("answers", {"next_layer": "the layer to use instead"})
+
+    def clientconnect(root_layer: Any) -> None:
+        """Called when a client has connected, before any byte is read.
+
+        ``root_layer.client_conn`` is the client, ``root_layer.client_conn.address`` its
+        ``(host, port)``. ``root_layer.client_conn.refuse("reason")`` closes the connection
+        without an answer. One connection may carry many requests.
+        """
+
+    def clientdisconnect(root_layer: Any) -> None:
+        """Called once when the client's connection is gone, after every event of it."""
+
+    def next_layer(layer: ILayer) -> ILayer | None:
+        """Called when a layer is about to start: what the next bytes shall be spoken as.
+
+        ``layer.context`` has ``client_conn``, ``server_conn``, ``options``, ``layers`` (those
+        already there, outermost first), ``mode``, and the bytes seen so far, of which none is
+        consumed. The layer that the hook returns is used instead, and is what the next addon is
+        given; ``None`` keeps the proposed one.
+        """
+
+    def serverconnect(server_conn: ServerConnection) -> None:
+        """Called before the proxy connects to a server.
+
+        ``server_conn.address``, never ``None``, is the ``(host, port)`` to connect to; changing
+        it, or ``server_conn.via``, sends the connection elsewhere. ``server_conn.refuse("reason")``
+        forbids it. Each call is followed by exactly one of: nothing (it was refused),
+        ``serverconnect_failed``, or ``serverconnected`` and later ``serverdisconnect``. Another
+        attempt is another ``ServerConnection``.
+        """
+
+    def serverconnected(server_conn: ServerConnection) -> None:
+        """Called when the server accepted the connection, before anything is sent to it.
+
+        ``server_conn.ip_address`` is the address that answered, ``server_conn.source_address``
+        our own.
+        """
+
+    def serverconnect_failed(server_conn: ServerConnection) -> None:
+        """Called when the server could not be connected to; ``server_conn.error`` says why."""
+
+    def serverdisconnect(server_conn: ServerConnection) -> None:
+        """Called once when a connection that was made is gone, whoever closed it."""
+
+
+class IHTTPHooks(Interface):
+    """Requests and responses, whatever version of HTTP carries them.
+
+    The order is ``requestheaders``, ``request``, ``responseheaders``, ``response``. Every flow ends
+    in exactly one of ``response`` and ``error``. ``flow.kill()`` works in each of them.
+    """
+
+    taggedValue("title", "HTTP events")
+
+    def http_connect(flow: HTTPFlow) -> None:
+        """Called for a CONNECT request, instead of the other HTTP events.
+
+        ``flow.request.host`` and ``flow.request.port`` are the destination; changing them
+        changes where the tunnel goes. Setting ``flow.response`` to anything but a 2xx answers
+        the client with it and opens no tunnel. Called in regular and in upstream mode.
+        """
+
+    def requestheaders(flow: HTTPFlow) -> None:
+        """Called when a request's head has been read, before its body.
+
+        ``flow.request`` is complete but for its content. What is decided here takes effect before
+        the first byte goes to a server: ``host``, ``port`` and ``scheme`` of the request may be
+        changed, ``flow.response`` set (the server is sent nothing), the flow killed. Rules that
+        must hold belong here. ``flow.request.stream = True`` passes the body on as it comes;
+        a callable is given every chunk, and ``b""`` at the end, and returns bytes, several
+        chunks, or a Deferred of them.
+        """
+
+    def request(flow: HTTPFlow) -> None:
+        """Called when the whole request is there, before it is sent.
+
+        ``flow.request.content`` is the body; everything of the request may be changed. Setting
+        ``flow.response`` answers the client from here: no server is asked, and ``response``
+        follows. For a streamed body the event comes after its last byte went to the server, and
+        ``flow.request.raw_content`` is ``None``.
+        """
+
+    def responseheaders(flow: HTTPFlow) -> None:
+        """Called when a response's head has been read, before its body.
+
+        ``flow.response`` is complete but for its content. The head may be changed, and
+        ``flow.response.stream`` set as in ``requestheaders``.
+        """
+
+    def response(flow: HTTPFlow) -> None:
+        """Called when the whole response is there, before it is sent to the client.
+
+        ``flow.response.content`` is the body; everything of the response may be changed. For a
+        streamed body the event comes after its last byte, and ``flow.response.raw_content`` is
+        ``None``. Also called for a response that a hook set.
+        """
+
+    def error(flow: HTTPFlow) -> None:
+        """Called instead of ``response`` when the flow failed or was killed.
+
+        ``flow.error``, never ``None``, has ``msg``, ``timestamp`` and a stable ``code``.
+        ``flow.response`` may be ``None``.
+        """
+
+    def intercept(flow: HTTPFlow) -> None:
+        """Called once when a flow was paused by ``flow.intercept()``."""
+
+    def resume(flow: HTTPFlow) -> None:
+        """Called once when a paused flow goes on after ``flow.resume()``."""
+
+
+HOOK_INTERFACES = (ILifecycleHooks, IConnectionHooks, IHTTPHooks)
+"""All interfaces that declare events, in the order of the reference."""
+
+
+class IMaster(Interface):
+    """The running proxy, as scripts see it: ``ctx.master``."""
+
+    addons = Attribute("The `AddonChain`: ``add(addon)``, ``remove(addon)``, ``get(name)``.")
+    options = Attribute("The proxy's `Options`; the same as ``ctx.options``.")
+    listeners = Attribute("The addresses that are listened on, one text each.")
+
+    def shutdown() -> Deferred[None]:
+        """Stop the proxy in an orderly way; fires when it has stopped."""

@@ -1,0 +1,131 @@
+"""Script files: reading, running, noticing that they changed."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Final
+
+from interceptor.errors import InterceptorError, ScriptError
+from interceptor.hooks.context import CURRENT, Binding, own_arguments
+from interceptor.hooks.tracebacks import cut_traceback
+
+_PUBLIC_CTX: Final = "interceptor.ctx"
+_serial = itertools.count(1)
+
+
+class Script:
+    """One script with its arguments; ``spec`` is both in one text, split by the shell's rules.
+
+    ``arguments`` are what ``sys.argv`` and ``ctx.args`` are for the script: its path, then its
+    arguments. Every instance runs the file once, as a module of its own. A relative path is
+    taken from the present working directory. Raises `ScriptError` when ``spec`` names no file.
+    """
+
+    def __init__(self, spec: str) -> None:
+        self.spec = spec
+        try:
+            words = shlex.split(spec)
+        except ValueError as error:
+            raise ScriptError(f"script {spec!r}: {error}") from None
+        if not words:
+            raise ScriptError("script: expected a path, not an empty text")
+        self._written = words
+        self.path = Path(os.path.abspath(os.path.expanduser(words[0])))
+        self.arguments = [str(self.path), *words[1:]]
+        self.module: ModuleType | None = None
+        self.seen: tuple[int, int, int] | None = None
+
+    @property
+    def name(self) -> str:
+        """The file's name without its suffix."""
+        return self.path.stem
+
+    def again(self) -> Script:
+        """A fresh instance of the same script, from the same place whatever directory it is."""
+        fresh = Script(shlex.join(self.arguments))
+        fresh.spec = self.spec
+        return fresh
+
+    def signature(self) -> tuple[int, int, int] | None:
+        """What changes when the file does; None while there is no file."""
+        try:
+            status = self.path.stat()
+        except OSError:
+            return None
+        return status.st_mtime_ns, status.st_size, status.st_ino
+
+    def owns(self, filename: str) -> bool:
+        """Whether a source file is the script's own: itself, or beside it."""
+        return os.path.dirname(filename) == str(self.path.parent)
+
+    @contextmanager
+    def importable(self) -> Iterator[None]:
+        """Let modules beside the script be imported for a while."""
+        directory = str(self.path.parent)
+        sys.path.insert(0, directory)
+        try:
+            yield
+        finally:
+            if directory in sys.path:
+                sys.path.remove(directory)
+
+    def execute(self, binding: Binding) -> ModuleType:
+        """Run the file as a new module, in which ``ctx`` is ``binding``, and return that.
+
+        Raises `ScriptError` with the traceback, cut to the script's lines, and lets errors of
+        this package pass.
+        """
+        self.seen = self.signature()
+        module = ModuleType(f"interceptor_script_{next(_serial)}_{self.name}")
+        module.__file__ = str(self.path)
+        try:
+            # The source itself is compiled: what an older version was compiled to never counts.
+            code = compile(self.path.read_bytes(), str(self.path), "exec", dont_inherit=True)
+        except OSError as error:
+            raise ScriptError(f"script {self.path}: {error.strerror or error}") from error
+        except (SyntaxError, ValueError) as error:
+            raise self._failed(error) from error
+        sys.modules[module.__name__] = module
+        self.module = module
+        token = CURRENT.set(binding)
+        try:
+            with own_arguments(binding):
+                exec(code, module.__dict__)  # noqa: S102
+        except InterceptorError:
+            self.discard()
+            raise
+        except (Exception, SystemExit) as error:
+            self.discard()
+            raise self._failed(error) from error
+        finally:
+            CURRENT.reset(token)
+        self._bind(module, binding)
+        return module
+
+    def discard(self) -> None:
+        """Forget the module; what still runs of it goes on."""
+        if self.module is not None:
+            sys.modules.pop(self.module.__name__, None)
+            self.module = None
+
+    def _bind(self, module: ModuleType, binding: Binding) -> None:
+        # A callback of a Deferred runs in the context of whoever fires it, so that context
+        # variables do not tell it which proxy it belongs to; the module's own global does.
+        public = sys.modules.get(_PUBLIC_CTX)
+        for name, value in list(vars(module).items()):
+            if public is not None and value is public:
+                setattr(module, name, binding)
+
+    def _failed(self, error: BaseException) -> ScriptError:
+        text = cut_traceback(error, self.owns)
+        return ScriptError(f"script {self.path} cannot be loaded\n{text}")
+
+    def __repr__(self) -> str:
+        return f"<Script {self.spec}>"
