@@ -66,11 +66,11 @@ def read_config(path: str) -> dict[str, object]:
         with open(path, "rb") as file:
             values = tomllib.load(file)
     except OSError as error:
-        raise OptionsError(f"cannot read {shown(path)}: {error.strerror or error}") from None
+        raise OptionsError(f"cannot read {shown(path, 4096)}: {error.strerror or error}") from None
     except UnicodeDecodeError:
-        raise OptionsError(f"cannot read {shown(path)}: it is not UTF-8") from None
+        raise OptionsError(f"cannot read {shown(path, 4096)}: it is not UTF-8") from None
     except tomllib.TOMLDecodeError as error:
-        raise OptionsError(f"cannot read {shown(path)}: {error}") from None
+        raise OptionsError(f"cannot read {shown(path, 4096)}: {error}") from None
     scripts = values.get("scripts")
     if isinstance(scripts, list):
         directory = os.path.dirname(os.path.abspath(path))

@@ -18,7 +18,7 @@ _LEVELS = {
     LogLevel.critical: ("error", 3, "31"),
 }
 _RANKS = {"debug": 0, "info": 1, "warn": 2, "error": 3}
-_OURS = ("interceptor", "script")
+_OURS = "interceptor"
 
 
 @implementer(ILogObserver)
@@ -39,7 +39,8 @@ class ConsoleLogObserver:
     def __call__(self, event: LogEvent) -> None:
         name, rank, color = _LEVELS.get(event.get("log_level", LogLevel.info), ("info", 1, ""))
         threshold = _RANKS[self._options.log_level]
-        if threshold and not str(event.get("log_namespace", "")).startswith(_OURS):
+        namespace, _, _ = str(event.get("log_namespace", "")).partition(".")
+        if threshold and namespace != _OURS:
             threshold = max(threshold, _RANKS["warn"])
         if rank < threshold:
             return

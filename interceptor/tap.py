@@ -76,6 +76,7 @@ class Options(usage.Options):
 
     def postOptions(self) -> None:
         """Gather the options from all sources; what is wrong is a `usage.UsageError`."""
+        from interceptor.filters.expression import parse
         from interceptor.net.prefixes import listening_modes
 
         try:
@@ -93,6 +94,8 @@ class Options(usage.Options):
                 assignments=self._assignments,
             )
             listening_modes(self.proxy_options.mode)
+            if self.proxy_options.view_filter:
+                parse(self.proxy_options.view_filter)
         except InterceptorError as error:
             raise usage.UsageError(str(error)) from None
 

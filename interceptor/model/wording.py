@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Final
-
-_SHOWN: Final = 80
 
 # C0 without tab and line feed, DEL, C1, and what reorders text (Unicode, UAX #9).
 _UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -20,11 +17,11 @@ def did_you_mean(name: str, candidates: Iterable[str]) -> str:
     return f": did you mean `{near[0]}`?" if near else ""
 
 
-def shown(value: object) -> str:
-    """``value`` for a message of one line: in backticks, escaped, cut to a bearable length."""
+def shown(value: object, longest: int = 80) -> str:
+    """``value`` for a message of one line: in backticks, escaped, cut to ``longest`` characters."""
     text = repr(value)[1:-1] if isinstance(value, str) else repr(value)
-    if len(text) > _SHOWN:
-        text = text[: _SHOWN - 1] + "…"
+    if len(text) > longest:
+        text = text[: longest - 1] + "…"
     return f"`{text}`"
 
 

@@ -331,7 +331,16 @@ class DeclarationTests(SynchronousTestCase):
             self.assertEqual(option.type_name, name)
 
     def test_unknown_types_are_refused(self):
-        for spec in (dict, "optional sequence", Sequence[int], int | str, "date", [], None):
+        specs: tuple[object, ...] = (
+            dict,
+            "optional sequence",
+            Sequence[int],
+            int | str,
+            "date",
+            [],
+            None,
+        )
+        for spec in specs:
             self.assertIn("unknown type", self.refused("name", spec, None, ""))
 
     def test_a_default_has_to_fit(self):
