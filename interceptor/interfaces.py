@@ -1,0 +1,119 @@
+"""The joints between the levels: what layers, streams, sides and connectors promise each other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from zope.interface import Attribute, Interface
+
+if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+    from twisted.internet.interfaces import IProtocol
+
+    from interceptor.model.connections import ServerConnection
+    from interceptor.model.headers import Headers
+    from interceptor.model.http import Request, Response
+
+
+class ILayer(Interface):
+    """What a connection is spoken as.
+
+    A layer is built, proposed to the ``next_layer`` hooks, and only then started: until `start` is
+    called it owns no bytes and may be thrown away.
+    """
+
+    context = Attribute("The `Context` that all layers of a session share.")
+    name = Attribute("A short lower-case name for logs: `http`, `tcp`, …")
+
+    def start(data: bytes) -> None:
+        """Take over the client's side of the session.
+
+        ``data`` is what the client sent and nobody consumed yet; the layer treats it as if it had
+        just arrived.
+        """
+
+
+class IStream(Interface):
+    """One message in each direction: an HTTP/1 connection's turn, or an HTTP/2 stream.
+
+    Events are pulled. What is not pulled stays where it is, and the peer is stopped from sending
+    more: that is the whole of back-pressure.
+    """
+
+    write_paused = Attribute("True while the peer should not be sent more body data.")
+
+    def next_event() -> Any:
+        """Return the next event, or `NEED_DATA`.
+
+        Raises `RemoteProtocolError` when the peer broke the protocol.
+        """
+
+    def when_readable() -> Deferred[None]:
+        """Fire when `next_event` is worth another call; errback when the peer is lost."""
+
+    def when_writable() -> Deferred[None]:
+        """Fire when `write_paused` is False again; errback when the peer is lost."""
+
+    def send_data(data: bytes) -> None:
+        """Send body bytes."""
+
+    def send_end(trailers: Headers | None) -> None:
+        """End the message that `send_head` began."""
+
+    def abort(reason: str) -> None:
+        """End the stream so that the peer can tell that the message is not whole."""
+
+
+class IServerStream(IStream):
+    """The client's half of an exchange: reads one request, writes one response."""
+
+    def send_informational(response: Response) -> None:
+        """Send a response with a status from 100 to 199."""
+
+    def send_head(request: Request, response: Response, length: int | None) -> None:
+        """Begin the final response; ``length`` is the body's length in bytes, None if unknown."""
+
+    def send_message(request: Request, response: Response, body: bytes) -> None:
+        """Send a final response whose body is all there, in one go."""
+
+
+class IClientStream(IStream):
+    """The server's half of an exchange: writes one request, reads one response."""
+
+    server_conn = Attribute("The `ServerConnection` it belongs to.")
+
+    def send_head(request: Request, length: int | None) -> None:
+        """Begin the request; ``length`` is the body's length in bytes, None if unknown."""
+
+    def send_message(request: Request, body: bytes) -> None:
+        """Send a request whose body is all there, in one go."""
+
+    def release() -> None:
+        """Give the stream back: its connection may serve another exchange, if it is fit to."""
+
+
+class IUpstreamConnector(Interface):
+    """Connects to servers; guarded, bounded in time, and cancellable."""
+
+    def connect(
+        address: tuple[str, int],
+        protocol_factory: Any,
+        *,
+        timeout: float,
+        source_address: tuple[str, int] | None,
+        server_connection: ServerConnection,
+    ) -> Deferred[IProtocol]:
+        """Connect within ``timeout`` seconds; errback with `UpstreamError`."""
+
+
+class IRules(Interface):
+    """The policy that proposes layers; ``next_layer`` hooks may overrule it."""
+
+    def first_layer(context: Any, data: bytes) -> Any:
+        """Return the layer for a new client that sent ``data``; None asks for more bytes."""
+
+    def tunnel_layer(context: Any, data: bytes, server: Any, destination: Any) -> Any:
+        """Return the layer for what a client sends inside a tunnel; None asks for more bytes."""
+
+    def relay_layer(context: Any, server: Any) -> Any:
+        """Return the layer that passes bytes on as they are."""

@@ -1,0 +1,52 @@
+"""CONNECT (RFC 9110 section 9.3.6): one hook, one connection, and then a tunnel."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from interceptor.layers.detect import Tunnel
+from interceptor.layers.exchange import HTTPExchange
+from interceptor.model.headers import Headers
+from interceptor.model.http import Response
+
+if TYPE_CHECKING:
+    from interceptor.layers.upstream import ServerSide
+
+
+class ConnectExchange(HTTPExchange):
+    """Serves CONNECT: fires ``http_connect`` and none of the usual events, but for ``error``.
+
+    The server is connected to before the client is told of success, so that it can be told of
+    failure.
+    """
+
+    __slots__ = ()
+
+    async def _serve(self) -> None:
+        flow, hooks, stream = self.flow, self._hooks, self._stream
+        request = flow.request
+        request.attach_body(b"")
+        request.timestamp_end = request.timestamp_start
+        if hooks.http_connect is not None:
+            await self._fire(hooks.http_connect)
+        response = flow.response
+        if response is not None and not 200 <= response.status_code < 300:
+            self._responding = True
+            stream.send_message(request, response, response.raw_content or b"")
+            self._sending = True
+            return
+        side: ServerSide = await self._layer.servers.connect((request.host, request.port))
+        flow.server_conn = side.server_conn
+        if response is None:
+            response = flow.response = Response(
+                b"HTTP/1.1", 200, b"Connection established", Headers(), time.time()
+            )
+        response.attach_body(b"")
+        response.timestamp_end = time.time()
+        stream.send_message(request, response, b"")
+        self._sending = True
+        self._responding = True
+        destination = (b"http", request.host_bytes, request.port)
+        tunnel = Tunnel(self._layer.context, side, destination)
+        stream.take_over(tunnel.start)

@@ -1,0 +1,107 @@
+"""What all layers of one session share, and the base that gives it to them as properties."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from zope.interface import implementer
+
+from interceptor.interfaces import ILayer
+
+if TYPE_CHECKING:
+    from interceptor.layers.environment import Environment
+    from interceptor.layers.session import Session
+    from interceptor.model.connections import ClientConnection, ServerConnection
+    from interceptor.model.modes import ModeSpec
+    from interceptor.model.options import Options
+
+
+class Context:
+    """One session: its connections, its mode, its stack of layers, the bytes seen so far."""
+
+    __slots__ = (
+        "client_conn",
+        "environment",
+        "layers",
+        "mode",
+        "seen",
+        "server_conn",
+        "session",
+    )
+
+    def __init__(
+        self,
+        environment: Environment,
+        session: Session,
+        mode: ModeSpec,
+        client_conn: ClientConnection,
+        server_conn: ServerConnection,
+    ) -> None:
+        self.environment = environment
+        self.session = session
+        self.mode = mode
+        self.client_conn = client_conn
+        self.server_conn = server_conn
+        self.layers: list[Layer] = []
+        self.seen = b""
+
+    @property
+    def options(self) -> Options:
+        """The proxy's options."""
+        return self.environment.options
+
+
+@implementer(ILayer)
+class Layer:
+    """Base of the layers of this package. Subclasses override `start`."""
+
+    name = "layer"
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+
+    @property
+    def client_conn(self) -> ClientConnection:
+        """The client's connection."""
+        return self.context.client_conn
+
+    @property
+    def server_conn(self) -> ServerConnection:
+        """The server's connection, the latest where there are several."""
+        return self.context.server_conn
+
+    @property
+    def options(self) -> Options:
+        """The proxy's options."""
+        return self.context.options
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The stack of layers of this session, the root first."""
+        return self.context.layers
+
+    @property
+    def mode(self) -> ModeSpec:
+        """The mode of the listener that accepted the client."""
+        return self.context.mode
+
+    @property
+    def seen(self) -> bytes:
+        """The bytes that the client sent and no layer consumed yet."""
+        return self.context.seen
+
+    def start(self, data: bytes) -> None:
+        raise TypeError(f"{type(self).__name__} cannot be started")
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.context.client_conn!r}>"
+
+
+class RootLayer(Layer):
+    """The bottom of every stack: what ``clientconnect`` and ``clientdisconnect`` are given."""
+
+    name = "root"
+
+    def refuse(self, reason: str = "refused by a hook") -> None:
+        """Close the connection before a byte of it is read."""
+        self.context.client_conn.refuse(reason)

@@ -1,0 +1,196 @@
+"""What to speak next: keep the first bytes until the rules can tell, and ask ``next_layer``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
+
+from interceptor.errors import HookFailed
+from interceptor.interfaces import ILayer
+from interceptor.net.gate import HOOK, SETUP
+from interceptor.net.sides import Side, SideProtocol
+
+if TYPE_CHECKING:
+    from twisted.python.failure import Failure
+
+    from interceptor.layers.context import Context
+    from interceptor.layers.upstream import Destination, ServerSide
+
+_log = Logger()
+
+
+def switch(context: Context, proposed: Any, data: bytes) -> None:
+    """Propose a layer to ``next_layer``, and start what the hooks make of it.
+
+    ``data`` is what the client sent and nobody consumed. While hooks are waited for the client is
+    not read from; if they fail the connection is reset.
+    """
+    context.seen = data
+    fire = context.environment.hooks.next_layer
+    if fire is None:
+        _start(context, proposed, data)
+        return
+    try:
+        answer = fire(proposed)
+    except HookFailed:
+        context.session.side.abort()
+        return
+    if not isinstance(answer, Deferred):
+        _start(context, _checked(proposed, answer), data)
+        return
+    side = context.session.side
+    waiting = _Waiting(data, answer)
+    side.use(waiting)
+    side.reading.pause(HOOK)
+
+    def answered(layer: Any) -> None:
+        side.reading.resume(HOOK)
+        if not side.closing:
+            _start(context, _checked(proposed, layer), waiting.data)
+
+    def failed(failure: Failure) -> None:
+        side.abort()
+
+    answer.addCallbacks(answered, failed)
+
+
+def _checked(proposed: Any, answer: Any) -> Any:
+    if answer is None:
+        return proposed
+    if not ILayer.providedBy(answer):
+        _log.error(
+            "next_layer: a hook returned {answer!r}, which is not a layer; {proposed!r} is kept",
+            answer=answer,
+            proposed=proposed,
+        )
+        return proposed
+    return answer
+
+
+def _start(context: Context, layer: Any, data: bytes) -> None:
+    context.layers.append(layer)
+    context.seen = b""
+    layer.start(data)
+
+
+class _Waiting(SideProtocol):
+    """Keeps what still arrives while ``next_layer`` is being answered."""
+
+    def __init__(self, data: bytes, answer: Deferred[Any]) -> None:
+        self.data = data
+        self._answer = answer
+
+    def dataReceived(self, data: bytes) -> None:
+        self.data += data
+
+    def read_closed(self) -> None:
+        pass
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._answer.cancel()
+
+
+class DetectProtocol(SideProtocol):
+    """Waits on the client's side for enough bytes to tell what it speaks to the proxy."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self._data = b""
+
+    def attach(self, side: Side) -> None:
+        super().attach(side)
+        side.deadline.set(self.context.environment.settings.idle_timeout)
+
+    def dataReceived(self, data: bytes) -> None:
+        self._data += data
+        self.context.seen = self._data
+        layer = self.context.environment.rules.first_layer(self.context, self._data)
+        if layer is not None:
+            switch(self.context, layer, self._data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        pass
+
+
+class Tunnel(SideProtocol):
+    """A connection to a server that a client may speak anything on, once it is known what.
+
+    It stands on the client's side until either peer has spoken. A server that speaks first, a
+    client that says nothing intelligible, and one that only closes its direction get a plain relay.
+    """
+
+    def __init__(self, context: Context, server: ServerSide, destination: Destination) -> None:
+        self.context = context
+        self.server = server
+        self.destination = destination
+        self._data = b""
+        self._decided = False
+
+    def start(self, data: bytes) -> None:
+        """Begin; ``data`` is what the client has sent already."""
+        server = self.server
+        server.use(_Greeting(self), server.early)
+        server.early = b""
+        server.reading.resume(SETUP)
+        if not self._decided:
+            self.context.session.side.use(self, data)
+
+    def attach(self, side: Side) -> None:
+        super().attach(side)
+        side.deadline.set(self.context.environment.settings.tunnel_idle_timeout)
+
+    def dataReceived(self, data: bytes) -> None:
+        self._data += data
+        self.context.seen = self._data
+        layer = self.context.environment.rules.tunnel_layer(
+            self.context, self._data, self.server, self.destination
+        )
+        if layer is not None:
+            self._decide(layer)
+
+    def read_closed(self) -> None:
+        self.relay()
+
+    def timed_out(self) -> None:
+        self.relay()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if not self._decided:
+            self._decided = True
+            self.server.close()
+
+    def relay(self) -> None:
+        """Stop guessing: pass bytes on as they are."""
+        self._decide(self.context.environment.rules.relay_layer(self.context, self.server))
+
+    def server_lost(self) -> None:
+        """The server is gone before anything was said."""
+        if not self._decided:
+            self._decided = True
+            self.context.session.side.close()
+
+    def _decide(self, layer: Any) -> None:
+        if self._decided:
+            return
+        self._decided = True
+        switch(self.context, layer, self._data)
+
+
+class _Greeting(SideProtocol):
+    """Stands on the server's side of an undecided tunnel, and hears if the server speaks first."""
+
+    def __init__(self, tunnel: Tunnel) -> None:
+        self._tunnel = tunnel
+
+    def dataReceived(self, data: bytes) -> None:
+        self._tunnel.server.hold(data)
+        self._tunnel.relay()
+
+    def read_closed(self) -> None:
+        self._tunnel.relay()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._tunnel.server_lost()

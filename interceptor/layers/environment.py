@@ -1,0 +1,96 @@
+"""What every session of one proxy shares: the clock, the hooks, the connector, the settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred, TimeoutError
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IReactorTime
+
+    from interceptor.hooks.bus import HookBus
+    from interceptor.interfaces import IRules, IUpstreamConnector
+    from interceptor.layers.session import Session
+    from interceptor.model.options import Options
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The options that layers read, as one immutable snapshot. Sizes in bytes, times in seconds."""
+
+    body_size_limit: int
+    body_memory_limit: int
+    stream_large_bodies: int | None
+    store_streamed_bodies: bool
+    store_streamed_limit: int
+    stream_grpc: bool
+    http_framing: str
+    head_size_limit: int
+    header_count_limit: int
+    keep_host_header: bool
+    connect_timeout: float
+    read_timeout: float
+    head_timeout: float
+    body_timeout: float
+    idle_timeout: float
+    total_timeout: float | None
+    tunnel_idle_timeout: float
+    write_timeout: float
+    close_timeout: float
+    retry_stale: bool
+
+    @classmethod
+    def from_options(cls, options: Options) -> Settings:
+        """Take the snapshot."""
+        values: dict[str, Any] = {field.name: getattr(options, field.name) for field in fields(cls)}
+        return cls(**values)
+
+
+class Environment:
+    """One proxy instance as its sessions see it. ``settings`` is replaced when options change."""
+
+    __slots__ = ("_idle", "clock", "connector", "hooks", "options", "rules", "sessions", "settings")
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        options: Options,
+        hooks: HookBus,
+        connector: IUpstreamConnector,
+        rules: IRules,
+    ) -> None:
+        self.clock = clock
+        self.options = options
+        self.hooks = hooks
+        self.connector = connector
+        self.rules = rules
+        self.settings = Settings.from_options(options)
+        self.sessions: set[Session] = set()
+        self._idle: Deferred[None] | None = None
+
+    def options_changed(self) -> None:
+        """Take a new snapshot of the options; exchanges that have begun keep the old one."""
+        self.settings = Settings.from_options(self.options)
+
+    def session_ended(self, session: Session) -> None:
+        """A session is over."""
+        self.sessions.discard(session)
+        idle = self._idle
+        if idle is not None and not self.sessions:
+            self._idle = None
+            idle.callback(None)
+
+    async def when_idle(self, timeout: float) -> bool:
+        """Wait until the last session has ended; give up, and return False, after ``timeout`` s."""
+        if not self.sessions:
+            return True
+        idle = self._idle = Deferred()
+        idle.addTimeout(timeout, self.clock)
+        try:
+            await idle
+        except TimeoutError:
+            self._idle = None
+            return False
+        return True

@@ -1,0 +1,22 @@
+"""The short page that a client gets when its request could not be served."""
+
+from __future__ import annotations
+
+import re
+
+from interceptor.model.http import Response
+
+_UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa0-\ud7ff\ue000-\U0010ffff]")
+
+
+def error_response(status: int, code: str, message: str) -> Response:
+    """Return a plain text page that names ``status``, the stable ``code`` and what happened."""
+    shown = _UNPRINTABLE.sub("\ufffd", message)
+    response = Response.make(
+        status,
+        b"",
+        {"Content-Type": "text/plain; charset=utf-8", "X-Content-Type-Options": "nosniff"},
+    )
+    reason = response.reason
+    response.text = f"{status} {reason}\n\ninterceptor: {code}\n{shown}\n"
+    return response

@@ -1,0 +1,659 @@
+"""One request and its response: the order of the hooks, and what they may do. Knows no version."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from interceptor.errors import (
+    HookFailed,
+    InterceptorError,
+    LocalProtocolError,
+    ProtocolError,
+    UpstreamError,
+)
+from interceptor.layers.bodies import (
+    Gathered,
+    Stored,
+    request_streams,
+    response_streams,
+    transformed,
+)
+from interceptor.layers.errorpage import error_response
+from interceptor.layers.task import Task
+from interceptor.model.body import Body
+from interceptor.model.flow import Error, HTTPFlow
+from interceptor.net.deadline import Deadline
+from interceptor.wire.httpevents import NEED_DATA, Data, EndOfMessage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from interceptor.interfaces import IServerStream
+    from interceptor.layers.http import HTTPLayer
+    from interceptor.layers.upstream import Destination
+    from interceptor.model.http import Request, Response
+    from interceptor.wire.httpevents import RequestHead, ResponseHead
+
+_IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
+"""RFC 9110 section 9.2.2."""
+
+
+class Killed(InterceptorError):
+    """A hook killed the flow. The client is answered nothing."""
+
+    code = "killed"
+
+
+class Abandoned(InterceptorError):
+    """The other half of the exchange is over, and this half with it."""
+
+    code = "abandoned"
+
+
+class TooLarge(InterceptorError):
+    """A request's body is over ``body_size_limit``."""
+
+    code = "body-too-large"
+    status = 413
+
+
+class HTTPExchange:
+    """Takes one request from a client's stream to a server's stream, and the response back.
+
+    It is the `FlowControl` of its flow. `run` never raises: every failure ends in the ``error``
+    event or, where ``response`` has begun, in ``flow.error``.
+    """
+
+    log = Logger()
+
+    __slots__ = (
+        "_attention",
+        "_firing",
+        "_head",
+        "_hooks",
+        "_in_hook",
+        "_layer",
+        "_pump",
+        "_request_sent",
+        "_responding",
+        "_resumed",
+        "_sending",
+        "_server",
+        "_settings",
+        "_stream",
+        "_task",
+        "_total",
+        "flow",
+    )
+
+    def __init__(
+        self, layer: HTTPLayer, stream: IServerStream, task: Task, head: RequestHead
+    ) -> None:
+        context = layer.context
+        environment = context.environment
+        self._layer = layer
+        self._stream: Any = stream
+        self._task = task
+        self._head = head
+        self._hooks: Any = environment.hooks
+        self._settings = environment.settings
+        self._server: Any = None
+        self._pump: Task | None = None
+        self._request_sent: Deferred[None] | None = None
+        self._resumed: Deferred[None] | None = None
+        self._total: Deadline | None = None
+        # What a hook asked for that the exchange has to look at: a kill, or a pause.
+        self._attention = False
+        # In a hook's synchronous part; waiting for a hook's Deferred.
+        self._firing = False
+        self._in_hook = False
+        # The `response` event has begun; the response's head has left.
+        self._responding = False
+        self._sending = False
+        flow = HTTPFlow(context.client_conn, context.server_conn, layer.mode_name, self)
+        flow.request = head.request
+        self.flow = flow
+
+    @property
+    def stream(self) -> Any:
+        """The client's stream."""
+        return self._stream
+
+    @property
+    def upgrade_offered(self) -> bool:
+        """Whether the client offered to speak something else (RFC 9110 section 7.8)."""
+        return self._head.framing.upgrade is not None
+
+    async def answer_upgrade(self) -> None:
+        """Fire ``response`` for the server's 101, and send it. HTTP ends with it."""
+        flow = self.flow
+        assert flow.response is not None
+        flow.response.attach_body(b"")
+        await self._respond()
+        self._server = None
+
+    async def run(self) -> None:
+        """Serve the request. Returns when both halves are over."""
+        if self._settings.total_timeout is not None:
+            self._total = Deadline(self._layer.context.environment.clock, self._out_of_time)
+            self._total.set(self._settings.total_timeout)
+        try:
+            await self._serve()
+        except Exception as error:
+            await self._failed(error)
+        finally:
+            self.flow._control = None
+            if self._total is not None:
+                self._total.stop()
+
+    def _out_of_time(self) -> None:
+        self._task.abort(
+            UpstreamError(
+                f"the exchange took longer than {self._settings.total_timeout:g} s",
+                "total-timeout",
+                504,
+            )
+        )
+
+    # The flow's control
+
+    def killed(self, flow: HTTPFlow) -> None:
+        """Implement `FlowControl.killed`."""
+        self._attention = True
+        if self._in_hook:
+            # It may be that very hook that calls: let it come to rest before it is cancelled.
+            self._layer.context.environment.clock.callLater(0, self._cancel_hook)
+        elif not self._firing:
+            self._task.abort(Killed(self._kill_message()))
+
+    def _cancel_hook(self) -> None:
+        if self._in_hook:
+            self._task.abort(Killed(self._kill_message()))
+
+    def _kill_message(self) -> str:
+        error = self.flow.error
+        return "flow killed by a script" if error is None else error.msg
+
+    def intercepted(self, flow: HTTPFlow) -> None:
+        """Implement `FlowControl.intercepted`."""
+        self._attention = True
+
+    def resumed(self, flow: HTTPFlow) -> None:
+        """Implement `FlowControl.resumed`."""
+        waiting, self._resumed = self._resumed, None
+        if waiting is not None:
+            waiting.callback(None)
+
+    async def _fire(self, fire: Callable[[Any], Any]) -> None:
+        """Run an event's hooks, and then whatever they asked for."""
+        self._firing = True
+        try:
+            waiting = fire(self.flow)
+        finally:
+            self._firing = False
+        if waiting is not None:
+            self._in_hook = True
+            try:
+                await waiting
+            finally:
+                self._in_hook = False
+        if self._attention:
+            await self._attend()
+
+    async def _attend(self) -> None:
+        flow = self.flow
+        self._attention = False
+        if flow.killed:
+            raise Killed(self._kill_message())
+        if not flow.intercepted:
+            return
+        if self._hooks.intercept is not None:
+            await self._fire(self._hooks.intercept)
+        if flow.intercepted:
+            self._resumed = Deferred(self._forget_resume)
+            await self._resumed
+        if self._hooks.resume is not None:
+            await self._fire(self._hooks.resume)
+
+    def _forget_resume(self, _: Deferred[None]) -> None:
+        self._resumed = None
+
+    # The request
+
+    async def _serve(self) -> None:
+        flow, hooks, head = self.flow, self._hooks, self._head
+        if hooks.requestheaders is not None:
+            await self._fire(hooks.requestheaders)
+        request = flow.request
+        gathered = True
+        if head.end_of_message:
+            request.timestamp_end = request.timestamp_start
+            if request.body_object is None:
+                request.attach_body(b"")
+            if hooks.request is not None:
+                await self._fire(hooks.request)
+        elif flow.response is None:
+            fire = hooks.request
+            gathered = not request_streams(
+                request,
+                head.framing.length,
+                fire is not None and not fire.observes_only,
+                fire is not None and fire.fail_closed,
+                self._settings,
+            )
+            if gathered:
+                await self._gather_request(request)
+                await self._fire(fire)
+        if flow.response is not None:
+            await self._respond()
+        else:
+            await self._forward(gathered)
+
+    async def _gather_request(self, request: Request) -> None:
+        limit = self._settings.body_size_limit
+        length = self._head.framing.length
+        if length is not None and length > limit:
+            raise TooLarge(f"a request body of {length} bytes is over body_size_limit ({limit})")
+        stream = self._stream
+        if self._head.framing.expect_continue:
+            # RFC 9110 section 10.1.1: whoever wants the body before forwarding has to ask for it.
+            stream.send_continue()
+        body = Gathered(self._settings.body_memory_limit)
+        while True:
+            event = stream.next_event()
+            if event is NEED_DATA:
+                await stream.when_readable()
+                continue
+            if type(event) is Data:
+                body.append(event.data)
+                if body.length > limit:
+                    raise TooLarge(f"the request body is over body_size_limit ({limit} bytes)")
+                if event.end_of_message:
+                    break
+            elif type(event) is EndOfMessage:
+                request.trailers = event.trailers
+                break
+            else:
+                raise _reset(event)
+        request.attach_body(body.result())
+        request.body_size = body.length
+        request.timestamp_end = time.time()
+
+    # To the server
+
+    async def _forward(self, gathered: bool) -> None:
+        flow = self.flow
+        retried = False
+        while True:
+            request = flow.request
+            destination = self._destination(request)
+            safe = request.method_bytes in _IDEMPOTENT
+            server = await self._layer.servers.acquire(
+                destination, fresh=retried, careful=not (safe and gathered)
+            )
+            self._server = server
+            flow.server_conn = server.server_conn
+            try:
+                self._send_request(server, request, gathered)
+                head = await self._response_head(server)
+            except UpstreamError as error:
+                stale = server.reused and not server.response_begun
+                if retried or not (stale and safe and gathered and self._settings.retry_stale):
+                    raise
+                self._end_pump()
+                server.abort("stale")
+                self.log.debug("sent again on a new connection: {error}", error=error)
+                retried = True
+                continue
+            break
+        await self._receive(server, head)
+
+    def _destination(self, request: Request) -> Destination:
+        return (request.scheme_bytes, request.host_bytes, request.port)
+
+    def _send_request(self, server: Any, request: Request, gathered: bool) -> None:
+        if not gathered:
+            server.send_head(
+                request, None if callable(request.stream) else self._head.framing.length
+            )
+            self._start_pump(self._stream_request(server))
+            return
+        body = request.body_object
+        if isinstance(body, Body):
+            server.send_head(request, body.length)
+            self._start_pump(self._upload(server, body))
+        else:
+            server.send_message(request, body or b"")
+
+    def _start_pump(self, coroutine: Any) -> None:
+        self._request_sent = Deferred()
+        self._pump = Task(coroutine, self._pumped)
+        self._pump.start()
+
+    def _pumped(self, error: BaseException | None) -> None:
+        waiting, self._request_sent = self._request_sent, None
+        self._pump = None
+        if error is not None and not isinstance(error, (Abandoned, UpstreamError)):
+            # What the server's side has to say is met by the half that waits for the response.
+            self._task.abort(error if isinstance(error, Exception) else Abandoned(repr(error)))
+        if waiting is not None:
+            waiting.callback(None)
+
+    def _end_pump(self) -> None:
+        pump, self._pump = self._pump, None
+        if pump is not None:
+            pump.abort(Abandoned("the response is complete"))
+
+    async def _upload(self, server: Any, body: Body) -> None:
+        for chunk in body.chunks():
+            server.send_data(chunk)
+            if server.write_paused:
+                await server.when_writable()
+        server.send_end(self.flow.request.trailers)
+
+    async def _stream_request(self, server: Any) -> None:
+        flow, stream = self.flow, self._stream
+        request = flow.request
+        settings = self._settings
+        transform = request.stream if callable(request.stream) else None
+        stored = (
+            Stored(settings.store_streamed_limit, settings.body_memory_limit)
+            if settings.store_streamed_bodies
+            else None
+        )
+        before = self._destination(request)
+        ended = False
+        while not ended:
+            event = stream.next_event()
+            if event is NEED_DATA:
+                await stream.when_readable()
+                continue
+            if type(event) is Data:
+                data, ended = event.data, event.end_of_message
+                request.body_size += len(data)
+                if transform is None:
+                    if stored is not None:
+                        stored.append(data)
+                    server.send_data(data)
+                elif data:
+                    for chunk in await transformed(transform, data):
+                        if stored is not None:
+                            stored.append(chunk)
+                        server.send_data(chunk)
+                if server.write_paused:
+                    await server.when_writable()
+            elif type(event) is EndOfMessage:
+                request.trailers = event.trailers
+                ended = True
+            else:
+                raise _reset(event)
+        if transform is not None:
+            for chunk in await transformed(transform, b""):
+                if stored is not None:
+                    stored.append(chunk)
+                server.send_data(chunk)
+        server.send_end(request.trailers)
+        request.timestamp_end = time.time()
+        if stored is not None:
+            stored.attach(request, flow.metadata, "request")
+        if self._hooks.request is not None:
+            await self._fire_streamed_request(before)
+
+    async def _fire_streamed_request(self, before: Destination) -> None:
+        # The body has left: what a hook decides now comes too late for the server.
+        waiting = self._hooks.request(self.flow)
+        if waiting is not None:
+            await waiting
+        if self._destination(self.flow.request) != before:
+            self.log.error(
+                "{url}: the destination of a streamed request was changed after it was sent",
+                url=self.flow.request.url,
+            )
+        if self.flow.killed:
+            raise Killed(self._kill_message())
+
+    # From the server
+
+    async def _response_head(self, server: Any) -> ResponseHead:
+        stream = self._stream
+        while True:
+            event = server.next_event()
+            if event is NEED_DATA:
+                await server.when_readable()
+                continue
+            status = event.response.status_code
+            if status >= 200 or status == 101:
+                return event  # type: ignore[no-any-return]
+            stream.send_informational(event.response)
+
+    async def _receive(self, server: Any, head: ResponseHead) -> None:
+        flow, hooks, settings = self.flow, self._hooks, self._settings
+        response = flow.response = head.response
+        if hooks.responseheaders is not None:
+            await self._fire(hooks.responseheaders)
+            if flow.response is not response:
+                # A hook answers in the server's place: what the server still sends is not wanted.
+                self._end_pump()
+                server.abort("answered by a hook")
+                await self._respond()
+                return
+        if response.status_code == 101:
+            await self._layer.upgrade(self, server)
+            return
+        if head.end_of_message:
+            response.timestamp_end = time.time()
+            response.attach_body(b"")
+        else:
+            fire = hooks.response
+            gathers = fire is not None and not fire.observes_only
+            if response_streams(response, head.framing.length, gathers, settings):
+                await self._stream_response(server, head, ())
+                return
+            gathered = await self._gather_response(server, response)
+            if gathered is not None:
+                await self._stream_response(server, head, gathered)
+                return
+        await self._finish_request(server)
+        await self._respond()
+
+    async def _gather_response(self, server: Any, response: Response) -> Body | tuple[bytes] | None:
+        """Gather the body; return what there is of it where it must stream after all."""
+        settings = self._settings
+        limit = settings.body_size_limit
+        if settings.stream_large_bodies is not None:
+            limit = min(limit, settings.stream_large_bodies)
+        body = Gathered(settings.body_memory_limit)
+        while True:
+            event = server.next_event()
+            if event is NEED_DATA:
+                await server.when_readable()
+                continue
+            if type(event) is Data:
+                body.append(event.data)
+                if event.end_of_message:
+                    break
+                if body.length > limit:
+                    if body.length > settings.body_size_limit:
+                        self.log.warn(
+                            "{url}: the response is over body_size_limit and streams on",
+                            url=self.flow.request.url,
+                        )
+                    whole = body.result()
+                    return whole if isinstance(whole, Body) else (whole,)
+            elif type(event) is EndOfMessage:
+                response.trailers = event.trailers
+                break
+            else:
+                raise _reset(event)
+        response.attach_body(body.result())
+        response.body_size = body.length
+        response.timestamp_end = time.time()
+        return None
+
+    async def _stream_response(
+        self, server: Any, head: ResponseHead, gathered: Body | tuple[bytes, ...]
+    ) -> None:
+        flow, stream, settings = self.flow, self._stream, self._settings
+        request, response = flow.request, flow.response
+        assert response is not None
+        transform = response.stream if callable(response.stream) else None
+        stored = (
+            Stored(settings.store_streamed_limit, settings.body_memory_limit)
+            if settings.store_streamed_bodies
+            else None
+        )
+        event = server.next_event() if not gathered else NEED_DATA
+        if transform is None and stored is None and type(event) is Data and event.end_of_message:
+            # All of it came with the head: both leave together.
+            response.body_size = len(event.data)
+            stream.send_message(request, response, event.data)
+            self._sending = True
+        else:
+            stream.send_head(
+                request, response, None if transform is not None else head.framing.length
+            )
+            self._sending = True
+            for chunk in gathered.chunks() if isinstance(gathered, Body) else gathered:
+                await self._pass_on(chunk, response, transform, stored)
+            while True:
+                if event is NEED_DATA:
+                    await server.when_readable()
+                elif type(event) is Data:
+                    if event.data:
+                        await self._pass_on(event.data, response, transform, stored)
+                    if event.end_of_message:
+                        break
+                elif type(event) is EndOfMessage:
+                    response.trailers = event.trailers
+                    break
+                else:
+                    raise _reset(event)
+                event = server.next_event()
+            if transform is not None:
+                for chunk in await transformed(transform, b""):
+                    if stored is not None:
+                        stored.append(chunk)
+                    stream.send_data(chunk)
+            stream.send_end(response.trailers)
+        response.timestamp_end = time.time()
+        if stored is not None:
+            stored.attach(response, flow.metadata, "response")
+        await self._finish_request(server)
+        self._responding = True
+        if self._hooks.response is not None:
+            await self._fire(self._hooks.response)
+
+    async def _pass_on(
+        self,
+        data: bytes,
+        response: Response,
+        transform: Callable[[bytes], Any] | None,
+        stored: Stored | None,
+    ) -> None:
+        stream = self._stream
+        response.body_size += len(data)
+        for chunk in (data,) if transform is None else await transformed(transform, data):
+            if stored is not None:
+                stored.append(chunk)
+            stream.send_data(chunk)
+        if self._attention:
+            await self._attend()
+        if stream.write_paused:
+            await stream.when_writable()
+
+    async def _finish_request(self, server: Any) -> None:
+        """The response is complete: end the request too, and let go of the server."""
+        if self._pump is not None:
+            if server.request_complete:
+                # Only the `request` hook of a streamed request is still running.
+                await self._request_sent  # type: ignore[misc]
+            else:
+                self._end_pump()
+        self._server = None
+        server.release()
+
+    # To the client
+
+    async def _respond(self) -> None:
+        """Fire ``response``, and send the response that is there by then."""
+        flow, stream = self.flow, self._stream
+        self._responding = True
+        if self._hooks.response is not None:
+            await self._fire(self._hooks.response)
+        response = flow.response
+        if response is None:
+            raise LocalProtocolError("a hook removed the response", "response-removed")
+        body = response.body_object
+        if isinstance(body, Body):
+            stream.send_head(flow.request, response, body.length)
+            self._sending = True
+            for chunk in body.chunks():
+                stream.send_data(chunk)
+                if stream.write_paused:
+                    await stream.when_writable()
+            stream.send_end(response.trailers)
+        else:
+            stream.send_message(flow.request, response, body or b"")
+            self._sending = True
+        if response.timestamp_end is None:
+            response.timestamp_end = time.time()
+
+    # Failure
+
+    async def _failed(self, error: Exception) -> None:
+        self._task.calm()
+        self._end_pump()
+        server, self._server = self._server, None
+        if server is not None:
+            server.abort("the exchange failed")
+        flow = self.flow
+        code, status, message = describe(error)
+        if code == "internal-error":
+            self.log.failure("{url}: unexpected error", url=flow.request.url)
+        if flow.error is None:
+            flow.error = Error(message, time.time(), code)
+        self.log.info(
+            "{client} {url}: {code}: {message}",
+            client=flow.client_conn,
+            url=flow.request.pretty_url,
+            code=code,
+            message=message,
+        )
+        fire = self._hooks.error
+        if not self._responding and fire is not None:
+            try:
+                waiting = fire(flow)
+                if waiting is not None:
+                    await waiting
+            except Exception as second:
+                self.log.debug("error hook: {error}", error=second)
+        self._task.calm()
+        if self._sending or not status:
+            self._stream.abort(code)
+        else:
+            self._stream.refuse(flow.request, error_response(status, code, message))
+
+
+def describe(error: Exception) -> tuple[str, int, str]:
+    """Return an error's stable code, the status that tells the client of it, and its message.
+
+    A status of 0 says that the client is to be told nothing.
+    """
+    if isinstance(error, HookFailed):
+        return error.code, 502, str(error)
+    if isinstance(error, LocalProtocolError):
+        return error.code, 502, str(error)
+    if isinstance(error, (ProtocolError, UpstreamError, TooLarge)):
+        return error.code, getattr(error, "status", 502), str(error)
+    if isinstance(error, InterceptorError):
+        status = getattr(error, "status", 502 if error.code == "stream-failed" else 0)
+        return error.code, status, str(error)
+    return "internal-error", 500, "the proxy met an error of its own; its log says more"
+
+
+def _reset(event: Any) -> InterceptorError:
+    return UpstreamError(f"the peer reset the stream: {event.message}", "stream-reset")

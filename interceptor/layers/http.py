@@ -1,0 +1,134 @@
+"""HTTP as a layer: where its requests may go, and what becomes of a connection after it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
+
+from twisted.logger import Logger
+
+from interceptor.errors import InterceptorError, RemoteProtocolError, UpstreamError
+from interceptor.layers.connect import ConnectExchange
+from interceptor.layers.context import Context, Layer
+from interceptor.layers.detect import switch
+from interceptor.layers.errorpage import error_response
+from interceptor.layers.exchange import HTTPExchange
+from interceptor.layers.hooking import run_hook
+from interceptor.layers.http1 import HTTP1ServerProtocol
+from interceptor.layers.tcp import TCPLayer
+from interceptor.model.flow import Error, HTTPFlow
+from interceptor.model.headers import Headers
+from interceptor.model.http import Request
+
+if TYPE_CHECKING:
+    from interceptor.layers.upstream import Destination, ServerPool, ServerSide
+    from interceptor.wire.httpevents import RequestHead
+
+
+class HTTPLayer(Layer):
+    """Speaks HTTP with the client.
+
+    Without a ``destination`` every request has to name its server (a proxy's request, RFC 9112
+    section 3.2.2), and CONNECT is served. With one, all requests go there; ``rewrite_host`` then
+    makes their Host name it.
+    """
+
+    name = "http"
+
+    log = Logger()
+
+    def __init__(
+        self,
+        context: Context,
+        destination: Destination | None = None,
+        *,
+        rewrite_host: bool = False,
+        server: ServerSide | None = None,
+    ) -> None:
+        super().__init__(context)
+        self.destination = destination
+        self.rewrite_host = rewrite_host
+        self.servers: ServerPool = context.session.servers
+        self.mode_name = context.mode.name
+        self._server = server
+
+    def start(self, data: bytes) -> None:
+        if self._server is not None and self.destination is not None:
+            # The tunnel's connection is there already: it serves the first request.
+            self.servers.adopt(self._server, self.destination).release()
+        side = self.context.session.side
+        side.use(HTTP1ServerProtocol(self), data)
+
+    def exchange(self, stream: HTTP1ServerProtocol, head: RequestHead) -> Coroutine[Any, Any, None]:
+        """Return what serves one request."""
+        request = head.request
+        if request.first_line_format == "authority":
+            kind: type[HTTPExchange] = ConnectExchange
+            if self.destination is not None:
+                raise RemoteProtocolError("CONNECT is for proxies only", "connect-not-allowed", 405)
+        else:
+            kind = HTTPExchange
+            if self.destination is not None:
+                self._route(request)
+            elif request.first_line_format != "absolute":
+                raise RemoteProtocolError(
+                    "this is a proxy: its requests name their server, as in "
+                    "`GET http://example.org/ HTTP/1.1`",
+                    "target-not-absolute",
+                )
+        return kind(self, stream, stream.task, head).run()
+
+    def _route(self, request: Request) -> None:
+        assert self.destination is not None
+        scheme, host, port = self.destination
+        request.scheme_bytes = scheme
+        request.host_bytes = host
+        request.port = port
+        request.first_line_format = "relative"
+        if self.rewrite_host and not self.context.environment.settings.keep_host_header:
+            wanted = host_field(scheme, host, port)
+            if request.headers.get_bytes(b"host") != wanted:
+                request.headers["Host"] = wanted.decode("utf-8", "surrogateescape")
+
+    async def upgrade(self, exchange: HTTPExchange, server: Any) -> None:
+        """Pass a 101 on, and leave both connections to whatever was agreed on."""
+        if not exchange.upgrade_offered:
+            raise UpstreamError(
+                "the server switched protocols without being asked", "unexpected-upgrade"
+            )
+        await exchange.answer_upgrade()
+        side, early = server.hand_over()
+        stream = exchange.stream
+        layer = TCPLayer(self.context, side)
+        side.hold(early)
+        stream.take_over(lambda rest: switch(self.context, layer, rest))
+
+    def refuse(self, stream: HTTP1ServerProtocol, error: InterceptorError) -> None:
+        """Answer a request whose head could not be understood, or did not come in time."""
+        context = self.context
+        flow = HTTPFlow(context.client_conn, context.server_conn, self.mode_name, None)
+        now = time.time()
+        # Hooks may rely on there being a request: this one says that there was none.
+        flow.request = Request(b"?", b"http", b"", 0, b"", b"HTTP/1.1", Headers(), "relative", now)
+        flow.error = Error(str(error), now, error.code)
+        self.log.info(
+            "{client}: {code}: {message}",
+            client=context.client_conn,
+            code=error.code,
+            message=str(error),
+        )
+        fire = context.environment.hooks.error
+        if fire is not None:
+            run_hook(fire, flow)
+        if stream.side.closing:
+            return
+        status = getattr(error, "status", 400)
+        stream.refuse(None, error_response(status, error.code, str(error)))
+        stream.side.close(context.environment.settings.close_timeout, linger=True)
+
+
+def host_field(scheme: bytes, host: bytes, port: int) -> bytes:
+    """Return the Host field for a destination (RFC 9110 section 7.2)."""
+    name = b"[%b]" % host if b":" in host else host
+    return name if port == (443 if scheme == b"https" else 80) else b"%b:%d" % (name, port)

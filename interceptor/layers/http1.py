@@ -1,0 +1,393 @@
+"""HTTP/1 on a side: the protocol that faces the client, and the one that faces a server."""
+
+from __future__ import annotations
+
+import socket
+import time
+from typing import TYPE_CHECKING, Any, cast
+
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.error import ConnectionDone
+from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from interceptor.errors import InterceptorError, RemoteProtocolError, UpstreamError
+from interceptor.interfaces import IClientStream, IServerStream
+from interceptor.layers.task import Task
+from interceptor.model.connections import format_address
+from interceptor.net.gate import BACKLOG
+from interceptor.net.sides import SideProtocol
+from interceptor.wire.http1 import HTTP1ClientCodec, HTTP1Limits, HTTP1ServerCodec
+from interceptor.wire.httpevents import CONNECTION_CLOSED, NEED_DATA
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from twisted.python.failure import Failure
+
+    from interceptor.layers.environment import Settings
+    from interceptor.layers.http import HTTPLayer
+    from interceptor.layers.upstream import Destination, ServerPool, ServerSide
+    from interceptor.model.connections import ServerConnection
+    from interceptor.model.headers import Headers
+    from interceptor.model.http import Request, Response
+    from interceptor.net.sides import Side
+
+_HIGH_WATER = 65536
+"""Bytes held unread above which the peer is not read from."""
+
+
+class ClientGone(InterceptorError):
+    """The client closed or reset its connection before the exchange was over."""
+
+    code = "client-disconnected"
+
+
+class ClientTooSlow(InterceptorError):
+    """The client let a deadline pass. ``status`` is what it may be told."""
+
+    def __init__(self, message: str, code: str, status: int = 408) -> None:
+        super().__init__(message, code)
+        self.status = status
+
+
+class _HTTP1Protocol(SideProtocol):
+    """What both directions have in common: a codec that is fed, pulled from, and waited on."""
+
+    codec: Any
+    _settings: Settings
+    _readable: Deferred[None] | None = None
+    _broken: Exception | None = None
+
+    def dataReceived(self, data: bytes) -> None:
+        codec = self.codec
+        codec.receive_data(data)
+        readable = self._readable
+        if readable is not None:
+            self._readable = None
+            self.side.deadline.clear()
+            readable.callback(None)
+        elif codec.buffered > _HIGH_WATER:
+            self.side.reading.pause(BACKLOG)
+
+    def read_closed(self) -> None:
+        self.codec.receive_eof()
+        self._wake()
+
+    def _wake(self) -> None:
+        readable = self._readable
+        if readable is not None:
+            self._readable = None
+            readable.callback(None)
+
+    def when_readable(self) -> Deferred[None]:
+        if self._broken is not None:
+            return fail(self._broken)
+        self.side.reading.resume(BACKLOG)
+        # Resuming may have delivered at once: that is not an end of waiting, only one turn more.
+        readable = self._readable = Deferred(self._forget)
+        return readable
+
+    def _forget(self, _: Deferred[None]) -> None:
+        self._readable = None
+
+    @property
+    def write_paused(self) -> bool:
+        return self.side.writing.paused
+
+    def when_writable(self) -> Deferred[None]:
+        if self._broken is not None:
+            return fail(self._broken)
+        return self.side.when_writable(self._settings.write_timeout)
+
+    def send_data(self, data: bytes) -> None:
+        self.side.write(self.codec.send_data(data))
+
+    def send_end(self, trailers: Headers | None) -> None:
+        end = self.codec.send_end(trailers)
+        if end:
+            self.side.write(end)
+
+
+@implementer(IServerStream)
+class HTTP1ServerProtocol(_HTTP1Protocol):
+    """Reads one request after the other from a client, and hands each to an exchange."""
+
+    log = Logger()
+
+    def __init__(self, layer: HTTPLayer) -> None:
+        self.layer = layer
+        settings = layer.context.environment.settings
+        self._settings = settings
+        self.codec = HTTP1ServerCodec(
+            HTTP1Limits(
+                head_size=settings.head_size_limit, field_count=settings.header_count_limit
+            ),
+            settings.http_framing,
+        )
+        self.in_exchange = False
+        self.draining = False
+        self._taken_over: Callable[[bytes], None] | None = None
+        self._waiting_for = ""
+        self.task = Task(self._serve(), self._served)
+
+    def attach(self, side: Side) -> None:
+        super().attach(side)
+        self.task.start()
+
+    # What the side tells
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self._broken is None:
+            self._broken = ClientGone("the client closed its connection")
+        self.task.abort(self._broken)
+
+    def timed_out(self) -> None:
+        if self._waiting_for == "request":
+            # A kept-alive connection that is not used any more: nobody is waiting for a word.
+            self.side.close(self._settings.close_timeout)
+            return
+        error = ClientTooSlow(
+            f"the client was too slow: no {self._waiting_for} in time",
+            f"{self._waiting_for}-timeout",
+        )
+        self.task.abort(error)
+
+    def write_timed_out(self) -> None:
+        self._broken = ClientGone("the client stopped reading", "client-not-reading")
+        self.task.abort(self._broken)
+        self.side.abort()
+
+    def drain(self) -> None:
+        """Finish the exchange that is under way, if any, and close then."""
+        self.draining = True
+        if not self.in_exchange and not self.codec.buffered:
+            self.side.close(self._settings.close_timeout)
+
+    # The loop
+
+    async def _serve(self) -> None:
+        codec, side, settings = self.codec, self.side, self._settings
+        run = self.layer.exchange
+        while True:
+            self._waiting_for = "request"
+            side.deadline.set(settings.idle_timeout)
+            while (event := codec.next_event(time.time())) is NEED_DATA:
+                if self._waiting_for == "request" and codec.buffered:
+                    self._waiting_for = "head"
+                    side.deadline.set(settings.head_timeout)
+                await self.when_readable()
+            if event is CONNECTION_CLOSED:
+                return
+            side.deadline.clear()
+            self.in_exchange = True
+            await run(self, event)
+            self.in_exchange = False
+            if self._taken_over is not None or side.closing:
+                return
+            if self.draining or not codec.keep_alive:
+                return
+            if side.writing.paused:
+                await self.when_writable()
+            codec.next_cycle()
+
+    def _served(self, error: BaseException | None) -> None:
+        side = self.side
+        if error is None:
+            if self._taken_over is not None:
+                if not side.closing:
+                    self._taken_over(self.codec.take_rest())
+            elif not side.closing:
+                unread = not self.codec.request_complete or self.codec.buffered > 0
+                side.close(self._settings.close_timeout, linger=unread)
+        elif isinstance(error, (RemoteProtocolError, ClientTooSlow)):
+            self.layer.refuse(self, error)
+        elif not isinstance(error, ClientGone):
+            self.log.failure("exchange failed: {error}", error=error)
+            side.abort()
+
+    # The stream
+
+    def next_event(self) -> Any:
+        event = self.codec.next_event(time.time())
+        if event is NEED_DATA:
+            if self._broken is not None:
+                raise self._broken
+            self._waiting_for = "body"
+            self.side.deadline.set(self._settings.body_timeout)
+        return event
+
+    def send_informational(self, response: Response) -> None:
+        self.side.write(self.codec.send_informational(response))
+
+    def send_head(self, request: Request, response: Response, length: int | None) -> None:
+        self.side.write(self.codec.send_head(request, response, length))
+
+    def send_message(self, request: Request, response: Response, body: bytes) -> None:
+        self.side.write(self.codec.send_message(request, response, body))
+
+    def send_continue(self) -> None:
+        """Ask for the body that the client holds back (RFC 9110 section 10.1.1)."""
+        self.side.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def refuse(self, request: Request | None, response: Response) -> None:
+        """Send a response that ends the connection, whatever the client still sends."""
+        self.draining = True
+        body = response.raw_content or b""
+        if not self.side.closing:
+            self.side.write(self.codec.send_message(request, response, body, close=True))
+
+    def take_over(self, callback: Callable[[bytes], None]) -> None:
+        """Leave the side to another protocol once the exchange is over.
+
+        ``callback`` is given what the client sent and nobody consumed.
+        """
+        self._taken_over = callback
+
+    def abort(self, reason: str) -> None:
+        self.side.abort()
+
+
+@implementer(IClientStream)
+class HTTP1ClientProtocol(_HTTP1Protocol):
+    """Sends one request after the other to a server, each on behalf of one exchange."""
+
+    def __init__(
+        self,
+        server_conn: ServerConnection,
+        settings: Settings,
+        pool: ServerPool,
+        destination: Destination,
+    ) -> None:
+        self.server_conn = server_conn
+        self._settings = settings
+        self.reused = False
+        self.response_begun = False
+        self._pool = pool
+        self._destination = destination
+        self._in_use = True
+        self.codec = HTTP1ClientCodec(
+            HTTP1Limits(
+                head_size=settings.head_size_limit, field_count=settings.header_count_limit
+            ),
+            settings.http_framing,
+        )
+
+    # What the side tells
+
+    def dataReceived(self, data: bytes) -> None:
+        if not self._in_use:
+            # Nothing was asked for: whatever this is, it belongs to no request of ours.
+            self._pool.forget(self, self._destination)
+            self.side.abort()
+            return
+        self.response_begun = True
+        super().dataReceived(data)
+
+    def read_closed(self) -> None:
+        if not self._in_use:
+            self._pool.forget(self, self._destination)
+            self.side.close()
+            return
+        if not self.response_begun:
+            self._broken = self._disconnected()
+        super().read_closed()
+
+    def _disconnected(self) -> UpstreamError:
+        address = format_address(self.server_conn.address)
+        return UpstreamError(
+            f"{address} closed the connection before it answered", "server-disconnected"
+        )
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if not self._in_use:
+            self._pool.forget(self, self._destination)
+            return
+        if reason.check(ConnectionDone):
+            if not self.response_begun:
+                self._broken = self._disconnected()
+            self.codec.receive_eof()
+        else:
+            address = format_address(self.server_conn.address)
+            self._broken = UpstreamError(f"the connection to {address} was reset", "server-reset")
+        self._wake()
+
+    def timed_out(self) -> None:
+        address = format_address(self.server_conn.address)
+        self._broken = UpstreamError(f"no answer from {address} in time", "read-timeout", 504)
+        self._wake()
+
+    def write_timed_out(self) -> None:
+        address = format_address(self.server_conn.address)
+        self._broken = UpstreamError(f"{address} stopped reading", "write-timeout", 504)
+        self._wake()
+        self.side.abort()
+
+    # The pool's view
+
+    def take(self, careful: bool) -> bool:
+        """Begin another exchange; False if the connection turns out to be gone."""
+        if self.side.closing or (careful and self._ended_unseen()):
+            return False
+        self._in_use = True
+        self.reused = True
+        self.response_begun = False
+        self.codec.next_cycle()
+        return True
+
+    def _ended_unseen(self) -> bool:
+        """Whether the peer's FIN is there already but the reactor has not told us yet."""
+        peek = getattr(self.side.transport, "socket", None)
+        if peek is None:
+            return False
+        try:
+            return bool(peek.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b"")
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
+    # The stream
+
+    def next_event(self) -> Any:
+        if self._broken is not None and not self.response_begun:
+            raise self._broken
+        event = self.codec.next_event(time.time())
+        if event is NEED_DATA:
+            if self._broken is not None:
+                raise self._broken
+            self.side.deadline.set(self._settings.read_timeout)
+        return event
+
+    def send_head(self, request: Request, length: int | None) -> None:
+        self.side.write(self.codec.send_head(request, length))
+
+    def send_message(self, request: Request, body: bytes) -> None:
+        self.side.write(self.codec.send_message(request, body))
+
+    def abort(self, reason: str) -> None:
+        self._in_use = False
+        self.side.abort()
+
+    @property
+    def request_complete(self) -> bool:
+        """Whether the whole request has been written."""
+        return bool(self.codec.sent)
+
+    def hand_over(self) -> tuple[ServerSide, bytes]:
+        """Leave the side, and what came after the response's head, to another protocol."""
+        self._in_use = False
+        self.side.deadline.clear()
+        return cast("ServerSide", self.side), self.codec.take_rest()
+
+    def release(self) -> None:
+        side = self.side
+        side.deadline.clear()
+        self._in_use = False
+        if side.closing:
+            return
+        if self.codec.reusable and not side.read_ended and not self.codec.buffered:
+            self._pool.give_back(self, self._destination)
+        else:
+            side.close(self._settings.close_timeout)

@@ -1,0 +1,190 @@
+"""One accepted client connection, from ``clientconnect`` to ``clientdisconnect``."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import Factory, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from interceptor.errors import HookFailed
+from interceptor.layers.context import Context, RootLayer
+from interceptor.layers.detect import DetectProtocol
+from interceptor.layers.hooking import run_hook
+from interceptor.layers.upstream import ServerPool
+from interceptor.model.connections import ClientConnection, ServerConnection
+from interceptor.net.gate import HOOK, SETUP
+from interceptor.net.sides import Side, SideProtocol
+
+if TYPE_CHECKING:
+    from interceptor.layers.environment import Environment
+    from interceptor.model.modes import ModeSpec
+
+
+class Session(SideProtocol):
+    """Holds what belongs to one client: its side, its context, its connections to servers.
+
+    It speaks no protocol; it stands on the side only while ``clientconnect`` is being answered.
+    """
+
+    log = Logger()
+
+    def __init__(self, environment: Environment, mode: ModeSpec, side: Side) -> None:
+        self.environment = environment
+        self.side = side
+        self.mode = mode
+        self.servers = ServerPool(self)
+        self.context: Context
+        self.root_layer: RootLayer
+        self._accepted = False
+
+    def accepted(self) -> None:
+        """The connection is there: ask ``clientconnect``, then find out what the client speaks."""
+        transport = self.side.transport
+        assert transport is not None
+        client_conn = ClientConnection(
+            endpoint_address(transport.getPeer()),
+            endpoint_address(transport.getHost()),
+            time.time(),
+        )
+        client_conn.proxy_mode = self.mode.name
+        self.context = Context(
+            self.environment, self, self.mode, client_conn, ServerConnection(None)
+        )
+        self.root_layer = RootLayer(self.context)
+        self.context.layers.append(self.root_layer)
+        self.environment.sessions.add(self)
+        self.side.use(self)
+        fire = self.environment.hooks.clientconnect
+        if fire is None:
+            self._begin()
+            return
+        try:
+            waiting = fire(self.root_layer)
+        except HookFailed as error:
+            self._refuse(str(error))
+            return
+        if waiting is None:
+            self._begin()
+        else:
+            self.side.reading.pause(HOOK)
+            waiting.addCallbacks(self._answered, self._hook_failed)
+
+    def _answered(self, _: object) -> None:
+        self.side.reading.resume(HOOK)
+        self._begin()
+
+    def _hook_failed(self, failure: Failure) -> None:
+        self._refuse(failure.getErrorMessage())
+
+    def _begin(self) -> None:
+        if self.side.closing:
+            return
+        client_conn = self.context.client_conn
+        if client_conn.error is not None:
+            self._refuse(client_conn.error)
+            return
+        self._accepted = True
+        self.side.use(DetectProtocol(self.context))
+
+    def _refuse(self, reason: str) -> None:
+        self.log.info(
+            "client {client} refused: {reason}",
+            client=self.context.client_conn.address,
+            reason=reason,
+        )
+        self.side.abort()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        pass
+
+    def client_lost(self) -> None:
+        """The client is gone: let go of the servers, then tell ``clientdisconnect``."""
+        client_conn = self.context.client_conn
+        client_conn.timestamp_end = time.time()
+        self.environment.session_ended(self)
+        self.servers.close()
+        fire = self.environment.hooks.clientdisconnect
+        if fire is not None:
+            run_hook(fire, self.root_layer)
+
+    def shut_down(self) -> None:
+        """Close the client's connection: at once if it is idle, else after its exchange."""
+        protocol = self.side.protocol
+        drain = getattr(protocol, "drain", None)
+        if drain is not None:
+            drain()
+        else:
+            self.side.close()
+
+
+class ClientSide(Side):
+    """The side that faces a client."""
+
+    session: Session
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self.session.accepted()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        super().connectionLost(reason)
+        self.session.client_lost()
+
+
+class ProxyFactory(Factory):
+    """Makes a session of every connection that one listener accepts.
+
+    Until `open` is called connections are held unread, so that nothing happens before all
+    listeners are bound and all scripts are live.
+    """
+
+    noisy = False
+
+    def __init__(self, environment: Environment, mode: ModeSpec) -> None:
+        self.environment = environment
+        self.mode = mode
+        self.held: list[ClientSide] | None = []
+
+    def buildProtocol(self, addr: IAddress | None) -> Side:
+        if self.held is None:
+            side: ClientSide = ClientSide(self.environment.clock)
+        else:
+            side = _HeldSide(self.environment.clock)
+            self.held.append(side)
+        side.session = Session(self.environment, self.mode, side)
+        return side
+
+    def open(self) -> None:
+        """Let the connections in."""
+        held, self.held = self.held, None
+        for side in held or ():
+            if not side.lost:
+                side.reading.resume(SETUP)
+                side.session.accepted()
+
+
+class _HeldSide(ClientSide):
+    """A side that was accepted before the proxy was ready: it waits, unread."""
+
+    def connectionMade(self) -> None:
+        Side.connectionMade(self)
+        self.reading.pause(SETUP)
+        self.protocol = self.session
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        Side.connectionLost(self, reason)
+        if hasattr(self.session, "context"):
+            self.session.client_lost()
+
+
+def endpoint_address(address: Any) -> tuple[str, int]:
+    """Turn a Twisted address into (host, port); a unix path gives (path, 0)."""
+    host = getattr(address, "host", None)
+    if host is not None:
+        return (host, address.port)
+    name = getattr(address, "name", b"") or b""
+    return (name.decode("utf-8", "surrogateescape"), 0)

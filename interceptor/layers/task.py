@@ -1,0 +1,94 @@
+"""Run one coroutine so that it can be aborted with a reason at whatever it is waiting for.
+
+`twisted.internet.defer.Deferred.fromCoroutine` serves everywhere else. An exchange needs two
+things more: to be stopped with *our* exception rather than with ``CancelledError``, also when the
+order comes from inside its own call stack, and to wait twice per request for half the price.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+
+class Task:
+    """A running coroutine that awaits only Deferreds (or coroutines that do).
+
+    ``finished`` is called once with None, or with the exception that ended the coroutine.
+    """
+
+    __slots__ = ("_abort", "_coroutine", "_finished", "_running", "_waiting", "done")
+
+    def __init__(
+        self,
+        coroutine: Coroutine[Deferred[Any], Any, object],
+        finished: Callable[[BaseException | None], object],
+    ) -> None:
+        self._coroutine = coroutine
+        self._finished = finished
+        self._abort: Exception | None = None
+        self._waiting: Deferred[Any] | None = None
+        self._running = False
+        self.done = False
+
+    def start(self) -> None:
+        """Run up to the first wait."""
+        self._step(None)
+
+    def abort(self, error: Exception) -> None:
+        """Raise ``error`` inside the coroutine: now if it waits, else as soon as it would wait.
+
+        What it waits for is cancelled. A second order before the first took effect is ignored.
+        """
+        if self.done or self._abort is not None:
+            return
+        self._abort = error
+        waiting = self._waiting
+        if waiting is not None:
+            waiting.cancel()
+
+    def calm(self) -> None:
+        """Take back an order that has not taken effect yet."""
+        self._abort = None
+
+    def _step(self, result: object) -> object:
+        # Called back by the Deferred that was awaited. The coroutine reads the outcome from that
+        # Deferred itself, so `result` only has to be swallowed here.
+        self._waiting = None
+        self._running = True
+        coroutine = self._coroutine
+        error: Exception | None = None
+        try:
+            if self._abort is not None:
+                error, self._abort = self._abort, None
+                waiting = coroutine.throw(error)
+            else:
+                waiting = coroutine.send(None)
+            while self._abort is not None:
+                # The order came while the coroutine ran: it takes effect at this wait.
+                error, self._abort = self._abort, None
+                waiting.addErrback(_swallow)
+                waiting.cancel()
+                waiting = coroutine.throw(error)
+        except StopIteration:
+            self._end(None)
+            return None
+        except BaseException as raised:
+            self._end(raised)
+            return None
+        self._running = False
+        self._waiting = waiting
+        waiting.addBoth(self._step)
+        return None
+
+    def _end(self, error: BaseException | None) -> None:
+        self._running = False
+        self.done = True
+        self._finished(error)
+
+
+def _swallow(failure: Failure) -> None:
+    """Drop the CancelledError of a wait that nobody waits for any more."""

@@ -1,0 +1,192 @@
+"""The composition root: builds a whole proxy from options, and is the API for embedding one.
+
+In a Twisted program an `InterceptorService` is a service like any other: give it a parent, or start
+it by hand and wait for ``started``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybeDeferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from interceptor.errors import OptionsError
+from interceptor.hooks.addons import AddonChain
+from interceptor.hooks.interfaces import IMaster
+from interceptor.layers import rules
+from interceptor.layers.environment import Environment
+from interceptor.layers.session import ProxyFactory
+from interceptor.model.coreoptions import core_options
+from interceptor.model.modes import ModeSpec
+from interceptor.net.guard import LoopGuard
+from interceptor.net.listen import describe, listen
+from interceptor.net.prefixes import listening_modes
+from interceptor.net.resolver import Resolver
+from interceptor.net.threads import BlockingThreads
+from interceptor.net.upstream import ConnectSettings, UpstreamConnector
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IListeningPort
+
+    from interceptor.model.options import Options
+
+
+def make_options(**values: Any) -> Options:
+    """Return the core options, with some ``values`` set. Raises `OptionsError`."""
+    options = core_options()
+    options.update(**values)
+    return options
+
+
+@implementer(IMaster)
+class InterceptorService(Service):
+    """One proxy: its options, its addons, its listeners, its sessions.
+
+    Several may run in one process. ``options`` come from `make_options`, or are gathered from the
+    usual places by `interceptor.config.gather_options`. ``addons`` are objects with hooks; they
+    come before the scripts that the option ``scripts`` names. ``announce`` is called with one line
+    for each listener once everything is up.
+
+    ``started`` fires with the service once all scripts are live and all listeners are bound, and
+    fails with an `interceptor.errors.InterceptorError` otherwise.
+    """
+
+    name = "interceptor"
+    log = Logger()
+
+    started: Deferred[InterceptorService]
+
+    def __init__(
+        self,
+        options: Options | None = None,
+        *,
+        reactor: Any = None,
+        addons: Iterable[object] = (),
+        announce: Callable[[str], object] = lambda line: None,
+    ) -> None:
+        if reactor is None:
+            from twisted.internet import reactor
+        self.reactor = reactor
+        self.options = core_options() if options is None else options
+        self.addons = AddonChain(self.options, reactor=reactor, master=self)
+        self._first_addons = tuple(addons)
+        self._announce = announce
+        self._guard = LoopGuard()
+        self._threads = BlockingThreads(reactor, self.options.dns_threads, "dns")
+        self._resolver = Resolver(
+            reactor,
+            self._threads,
+            timeout=self.options.dns_timeout,
+            cache_ttl=self.options.dns_cache_ttl,
+        )
+        self._connector = UpstreamConnector(
+            reactor,
+            self._resolver,
+            self._guard,
+            ConnectSettings(attempt_delay=self.options.happy_eyeballs_delay),
+        )
+        self.environment = Environment(
+            reactor, self.options, self.addons.bus, self._connector, rules
+        )
+        self._listeners: list[tuple[ModeSpec, IListeningPort, ProxyFactory]] = []
+        self._stopped: Deferred[None] | None = None
+
+    # IMaster
+
+    @property
+    def listeners(self) -> list[str]:
+        """The addresses that are listened on, as ``host:port`` or ``unix:path``."""
+        return [describe(port) for _, port, _ in self._listeners]
+
+    def shutdown(self) -> Deferred[None]:
+        """Stop the proxy; under the command line, end the program."""
+        return maybeDeferred(self.stopService)
+
+    # IService
+
+    def startService(self) -> None:
+        """Begin to start; ``started`` tells when that is done."""
+        super().startService()
+        self.started = Deferred.fromCoroutine(self._start())
+
+    async def _start(self) -> InterceptorService:
+        modes = listening_modes(self.options.mode)
+        self._unsubscribe = self.options.subscribe(self._options_changed)
+        try:
+            self.addons.start()
+            self.addons.add(*self._first_addons)
+            self.addons.load_scripts()
+            self.options.check_deferred()
+            for mode in modes:
+                factory = ProxyFactory(self.environment, mode)
+                port = await listen(self.reactor, mode.listen, factory)
+                self._guard.add(port)
+                self._listeners.append((mode, port, factory))
+            await self.addons.running()
+        except BaseException:
+            await self._close_listeners()
+            await self._end()
+            raise
+        for mode, port, factory in self._listeners:
+            factory.open()
+            self._announce(f"listening: {mode.name} on {describe(port)}")
+        return self
+
+    def _options_changed(self, options: Options, updated: set[str]) -> None:
+        if "mode" in updated and self._listeners:
+            raise OptionsError("`mode` cannot change while the proxy runs")
+        self.environment.options_changed()
+        self._resolver.timeout = options.dns_timeout
+        self._resolver.cache_ttl = options.dns_cache_ttl
+        self._connector.settings = ConnectSettings(attempt_delay=options.happy_eyeballs_delay)
+
+    def stopService(self) -> Deferred[None]:
+        """Stop accepting, let exchanges finish for ``shutdown_grace`` seconds, then end the rest."""
+        if self._stopped is None:
+            super().stopService()
+            self._stopped = Deferred.fromCoroutine(self._stop())
+        return self._stopped
+
+    async def _stop(self) -> None:
+        started = getattr(self, "started", None)
+        if started is None:
+            return
+        if not started.called:
+            started.addErrback(lambda failure: failure.trap(CancelledError))
+            started.cancel()
+            return
+        if isinstance(started.result, Failure):
+            return
+        await self._close_listeners()
+        await self._drain()
+        await self._end()
+
+    async def _close_listeners(self) -> None:
+        listeners, self._listeners = self._listeners, []
+        for _, port, _ in listeners:
+            self._guard.remove(port)
+        await DeferredList(
+            [maybeDeferred(port.stopListening) for _, port, _ in listeners], consumeErrors=True
+        )
+
+    async def _drain(self) -> None:
+        sessions = self.environment.sessions
+        for session in tuple(sessions):
+            session.shut_down()
+        if sessions:
+            await self.environment.when_idle(self.options.shutdown_grace)
+        for session in tuple(sessions):
+            session.side.abort()
+        if sessions:
+            await self.environment.when_idle(1.0)
+
+    async def _end(self) -> None:
+        await self.addons.shutdown()
+        self._resolver.stop()
+
+
