@@ -7,7 +7,7 @@ message on the hot path. Treat them as immutable.
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
     from interceptor.model.headers import Headers
@@ -27,7 +27,10 @@ class RequestHead:
 
 
 class ResponseHead:
-    """The head of a response, informational (status below 200, except 101) or final."""
+    """The head of a response, informational (status below 200, except 101) or final.
+
+    After an informational one, whose ``end_of_message`` is False, the next head follows.
+    """
 
     __slots__ = ("end_of_message", "framing", "response")
 
@@ -68,10 +71,17 @@ class StreamReset:
 
 class _Sentinel(enum.Enum):
     NEED_DATA = enum.auto()
+    CONNECTION_CLOSED = enum.auto()
 
 
 NEED_DATA: Final = _Sentinel.NEED_DATA
 """More bytes are needed before the next event."""
 
+CONNECTION_CLOSED: Final = _Sentinel.CONNECTION_CLOSED
+"""The peer ended the connection where no message was under way."""
+
 HTTPEvent = RequestHead | ResponseHead | Data | EndOfMessage | StreamReset
-"""What a codec's ``next_event`` may return besides `NEED_DATA`."""
+"""What a codec's ``next_event`` may return besides `NEED_DATA` and `CONNECTION_CLOSED`."""
+
+NoEvent = Literal[_Sentinel.NEED_DATA, _Sentinel.CONNECTION_CLOSED]
+"""The type of those two."""

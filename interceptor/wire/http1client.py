@@ -1,0 +1,219 @@
+"""The HTTP/1 codec that faces a server: writes requests, reads their responses."""
+
+from __future__ import annotations
+
+import re
+
+from interceptor.errors import LocalProtocolError
+from interceptor.model.headers import Headers
+from interceptor.model.http import Request, Response
+from interceptor.wire.framing import Framing, Mode, response_fault, response_framing
+from interceptor.wire.http1codec import HTTP1Codec, sends_chunked, with_anomalies
+from interceptor.wire.httpbody import DONE, HEAD, IDLE, HTTP1Limits
+from interceptor.wire.httpevents import (
+    CONNECTION_CLOSED,
+    NEED_DATA,
+    HTTPEvent,
+    NoEvent,
+    ResponseHead,
+)
+from interceptor.wire.httphead import parse_fields
+from interceptor.wire.httpwrite import ABSENT, CHUNKED, encode_fields, encode_request_line
+
+_STATUS_LINE = re.compile(rb"(HTTP/1\.[01]) ([1-9][0-9][0-9]) ([^\x00-\x08\x0a-\x1f\x7f]*+)\r\n")
+# White space and case as servers have been seen to get them wrong.
+_LENIENT_STATUS_LINE = re.compile(
+    rb"(HTTP/1\.[0-9])[ \t]+([1-9][0-9][0-9])(?:([ \t])[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*?))?\r?\n",
+    re.IGNORECASE,
+)
+
+
+class HTTP1ClientCodec(HTTP1Codec):
+    """Faces a server: writes requests, reads their responses.
+
+    ``target_form`` is ``origin``, or ``absolute`` when the server is a proxy that is sent
+    requests of ``http`` URLs (RFC 9112 section 3.2).
+    """
+
+    __slots__ = ("_informational", "_keep_alive", "_method", "_upgrade", "target_form")
+
+    _is_response = True
+    _fault = response_fault
+
+    def __init__(self, limits: HTTP1Limits, mode: Mode, target_form: str = "origin") -> None:
+        super().__init__(limits, mode)
+        self.target_form = target_form
+        self._state = IDLE
+        self._method = b""
+        self._upgrade = False
+        self._keep_alive = True
+        self._informational = 0
+
+    # Reading
+
+    @property
+    def response_complete(self) -> bool:
+        """Whether all of the response of this cycle was read."""
+        return self._state >= DONE
+
+    @property
+    def reusable(self) -> bool:
+        """Whether another request may be sent once this one's cycle is over.
+
+        Bytes that came after the response, or before any request, belong to nothing we know.
+        """
+        if self._state == IDLE:
+            idle = True
+        else:
+            idle = self._state == DONE and self._sent and self._keep_alive
+        return idle and not self._eof and self._position == len(self._buffer)
+
+    def next_cycle(self) -> None:
+        """Get ready for the next request. Raises `LocalProtocolError` unless `reusable`."""
+        if not self.reusable:
+            raise LocalProtocolError("the connection cannot be reused", "message-incomplete")
+        self._state = IDLE
+        self._message = None
+
+    def _read_head(self, now: float) -> HTTPEvent | NoEvent:
+        if self._position == len(self._buffer):
+            if not self._eof:
+                return NEED_DATA
+            if self._informational:
+                raise self._fault("the connection ended before the response", "truncated")
+            return CONNECTION_CLOSED
+        if self._mode != "reject" and self._buffer.startswith(b"\r\n", self._position):
+            self._skip_empty_lines()
+        found = self._find_head()
+        if found is None:
+            if not self._eof:
+                return NEED_DATA
+            raise self._fault("the connection ended inside the head", "truncated")
+        head, start, end = found
+        anomalies: tuple[str, ...] = ("leading-empty-line",) if self._skipped else ()
+        match = _STATUS_LINE.match(head, start)
+        if match is not None:
+            version, code, reason = match.groups()
+        else:
+            end = self._earlier_end(head, start, end)
+            version, code, reason, match, odd = self._odd_status_line(head, start)
+            anomalies += odd
+        block = head[match.end() : end]
+        if match.end() > end:
+            block = b""
+        fields, raw, faults = parse_fields(block, self._mode, True)
+        if "bare-lf" in faults:
+            shorter = self._earlier_end(head, start, end)
+            if shorter != end:
+                fields, raw, faults = parse_fields(head[match.end() : shorter], self._mode, True)
+        if faults:
+            anomalies += faults
+        if len(fields) > self._limits.field_count:
+            self._check_count(fields)
+        status = int(code)
+        method = self._method
+        framing = response_framing(method, version, status, fields, self._mode)
+        if framing.anomalies:
+            anomalies += framing.anomalies
+        response = Response(version, status, reason, Headers.from_wire(fields, raw), now)
+        if anomalies:
+            anomalies = tuple(dict.fromkeys(anomalies))
+            response.anomalies = anomalies
+            framing = with_anomalies(framing, anomalies)
+        if status < 200:
+            if status != 101:
+                return self._informational_head(response, framing)
+            if not self._upgrade:
+                raise self._fault("the server switched protocols unasked", "malformed")
+        self._keep_alive = framing.keep_alive
+        return ResponseHead(response, framing, self._begin_body(response, framing))
+
+    def _informational_head(self, response: Response, framing: Framing) -> ResponseHead:
+        self._informational += 1
+        if self._informational > self._limits.informational:
+            raise self._fault("there are too many informational responses", "malformed")
+        self._scanned = self._position
+        return ResponseHead(response, framing, False)
+
+    def _odd_status_line(
+        self, head: bytes, start: int
+    ) -> tuple[bytes, bytes, bytes, re.Match[bytes], tuple[str, ...]]:
+        match = _LENIENT_STATUS_LINE.match(head, start)
+        if match is None or self._mode == "reject":
+            line = head[start : head.find(b"\n", start)]
+            raise self._fault(f"{line[:200]!r} is no status line", "malformed")
+        version, code, space, reason = match.groups()
+        anomalies = []
+        if reason is None or space is None:
+            reason = b""
+            anomalies.append("reason-missing")
+        if version[:5] != b"HTTP/":
+            anomalies.append("version-case")
+        if match[0][-2:] != b"\r\n":
+            anomalies.append("bare-lf")
+        if version[-1:] not in (b"0", b"1"):
+            version = version[:-1] + b"1"
+        if not anomalies:
+            anomalies.append("status-line-odd")
+        return version, code, reason, match, tuple(anomalies)
+
+    # Writing
+
+    def send_head(self, request: Request, length: int | None, *, upgrade: bool = True) -> bytes:
+        """Return the head of a request, and get ready for its response.
+
+        ``length`` is the number of body bytes that `send_data` will be given, None if unknown: then
+        the body is sent chunked. ``upgrade`` lets an Upgrade field travel on.
+
+        Raises `LocalProtocolError` with code ``header-invalid``, or ``message-incomplete`` while
+        another request is under way.
+        """
+        if self._state != IDLE:
+            raise LocalProtocolError("another request is under way", "message-incomplete")
+        method = request.method_bytes
+        old = request.http_version_bytes == b"HTTP/1.0" and length is not None
+        if length is None:
+            body = CHUNKED
+        elif length or method in _ANTICIPATE_CONTENT:
+            body = length
+        else:
+            body = ABSENT
+        form = "authority" if method == b"CONNECT" else self.target_form
+        upgrade = upgrade and not old and _asks_for_upgrade(request.headers)
+        # RFC 9112 section 3.2: the Host field names what the target names.
+        head = b"%b%b\r\n" % (
+            encode_request_line(request, form, b"HTTP/1.0" if old else b"HTTP/1.1"),
+            encode_fields(
+                request.headers,
+                body,
+                upgrade=upgrade,
+                strict=self._mode != "pass",
+                request=request,
+            ),
+        )
+        self._begin(body)
+        self._method = method
+        self._upgrade = upgrade
+        self._informational = 0
+        self._keep_alive = True
+        self._state = HEAD
+        self._scanned = self._position
+        return head
+
+    def send_message(self, request: Request, body: bytes, *, upgrade: bool = True) -> bytes:
+        """Return a request in one piece, chunked if its headers say so."""
+        chunked = request.trailers is not None or sends_chunked(request.headers)
+        head = self.send_head(request, None if chunked else len(body), upgrade=upgrade)
+        return self._with_body(head, body, request.trailers)
+
+
+# RFC 9110 section 8.6: servers ask for a length here even where there is no content.
+_ANTICIPATE_CONTENT = frozenset((b"POST", b"PUT", b"PATCH"))
+
+
+def _asks_for_upgrade(headers: Headers) -> bool:
+    value = headers.get_bytes(b"upgrade")
+    if value is None:
+        return False
+    connection = headers.get_bytes(b"connection")
+    return connection is not None and b"upgrade" in connection.lower()
