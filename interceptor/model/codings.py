@@ -18,7 +18,7 @@ DEFAULT_LIMIT: Final = 128 * 1024 * 1024
 RATIO_LIMIT: Final = 1100
 """How many times its coded size a body may become; what deflate can reach by itself is 1032."""
 
-RATIO_FREE: Final = 1024 * 1024
+RATIO_FREE: Final = 16 * 1024 * 1024
 """How many decoded bytes are free of the bound on the ratio."""
 
 MAX_CODINGS: Final = 5
@@ -127,14 +127,12 @@ class _Brotli:
         self._stream = brotli.Decompressor()
 
     def feed(self, data: bytes, emit: Callable[[bytes], None]) -> None:
-        if self._stream.is_finished():
-            return
-        while True:
+        # can_accept_more_data() may be true with output left over, so only empty output is the end.
+        while not self._stream.is_finished():
             out = self._stream.process(data, output_buffer_limit=_STEP)
-            if out:
-                emit(out)
-            if self._stream.is_finished() or self._stream.can_accept_more_data():
+            if not out:
                 return
+            emit(out)
             data = b""
 
     def complete(self) -> bool:
