@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
+from time import monotonic as _monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -214,8 +216,6 @@ class Foreground:
         maybeDeferred(start).addErrback(self._failed)
 
     def _catch_signals(self) -> None:
-        import signal
-
         # Twisted's own functions, installed just before, would stop a reactor that is stopping
         # already at the second signal, and know no SIGHUP.
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -223,10 +223,7 @@ class Foreground:
                 signal.signal(number, self._signalled)
 
     def _signalled(self, number: int, frame: object) -> None:
-        import signal
-        import time
-
-        now = time.monotonic()
+        now = _monotonic()
         if self._asked is None:
             self._asked = now
             # The reactor may be waiting for input: the call wakes it.
