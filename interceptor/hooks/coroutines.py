@@ -8,7 +8,7 @@ asyncio futures may be awaited where the asyncio reactor runs.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from time import perf_counter
 from typing import Any
 
@@ -34,7 +34,16 @@ def run_coroutine(
     first waits is raised; later it is the Deferred's failure. Cancelling the Deferred cancels what
     the coroutine waits for.
     """
-    return _CoroutineRun(coroutine, binding, timed).start()
+    context = copy_context()
+    context.run(CURRENT.set, binding)
+    started = perf_counter()
+    try:
+        awaited = context.run(coroutine.send, None)
+    except StopIteration as stop:
+        return stop.value
+    finally:
+        timed(perf_counter() - started)
+    return _CoroutineRun(coroutine, context, timed).start(awaited)
 
 
 class _CoroutineRun:
@@ -43,51 +52,53 @@ class _CoroutineRun:
     def __init__(
         self,
         coroutine: Coroutine[Any, Any, Any],
-        binding: Binding,
+        context: Context,
         timed: Callable[[float], None],
     ) -> None:
         self._coroutine = coroutine
-        self._context = copy_context()
-        self._context.run(CURRENT.set, binding)
+        self._context = context
         self._timed = timed
         self._deferred: Deferred[Any] | None = None
         self._waiting: Any = None
         self._cancelled = False
 
-    def start(self) -> Any:
-        ended, value = self._run(None)
+    def start(self, awaited: Any) -> Any:
+        ended, value = self._await(awaited)
         if ended:
             return value
         self._deferred = Deferred(self._cancel)
         return self._deferred
 
-    def _run(self, result: Any) -> tuple[bool, Any]:
-        """Run until the coroutine ends (True and its value) or waits (False)."""
+    def _await(self, awaited: Any) -> tuple[bool, Any]:
+        """Wait for ``awaited`` and what follows: True and the coroutine's result, or False."""
         while True:
-            ended, value = self._step(result)
-            if ended:
-                return True, value
             if self._cancelled:
                 # It cancelled itself while it ran, and now wants to wait.
                 self._cancelled = False
-                result = Failure(CancelledError())
-            elif isinstance(value, Deferred):
+                if isinstance(awaited, Deferred):
+                    awaited.addErrback(lambda failure: None)
+                    awaited.cancel()
+                result: Any = Failure(CancelledError())
+            elif isinstance(awaited, Deferred):
                 # Something that has its result already is not waited for: that would recurse.
                 arrived: list[Any] = []
                 self._waiting = arrived
-                value.addBoth(self._arrived, arrived)
+                awaited.addBoth(self._arrived, arrived)
                 if not arrived:
-                    self._waiting = value
+                    self._waiting = awaited
                     return False, None
                 result = arrived[0]
-            elif is_future(value):
-                self._waiting = value
-                value.add_done_callback(self._future_done)
+            elif is_future(awaited):
+                self._waiting = awaited
+                awaited.add_done_callback(self._future_done)
                 return False, None
-            elif value is None:
+            elif awaited is None:
                 result = None
             else:
-                result = Failure(TypeError(f"a hook cannot await a {type(value).__name__}"))
+                result = Failure(TypeError(f"a hook cannot await a {type(awaited).__name__}"))
+            ended, awaited = self._step(result)
+            if ended:
+                return True, awaited
 
     def _step(self, result: Any) -> tuple[bool, Any]:
         started = perf_counter()
@@ -118,7 +129,9 @@ class _CoroutineRun:
         deferred = self._deferred
         assert deferred is not None
         try:
-            ended, value = self._run(result)
+            ended, value = self._step(result)
+            if not ended:
+                ended, value = self._await(value)
         except KeyboardInterrupt:
             raise
         except BaseException:

@@ -22,7 +22,6 @@ _OTHER_NAMES: Final = {
     "client_disconnected": "clientdisconnect",
     "server_connect_error": "serverconnect_failed",
     "server_disconnected": "serverdisconnect",
-    "shutdown": "done",
 }
 """Names that other proxies, or other versions of the event specification, give to our events."""
 

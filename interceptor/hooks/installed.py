@@ -55,7 +55,7 @@ class Installed:
     def listener_for(self, wanted: object) -> Listener | None:
         """The listener that ``wanted`` means: what was added, what it became, or a name."""
         for listener in self.listeners:
-            if wanted is listener.addon or wanted == listener.name:
+            if wanted is listener.addon or (isinstance(wanted, str) and wanted == listener.name):
                 return listener
         return self.listeners[0] if wanted is self.given or wanted is self.script else None
 
@@ -116,7 +116,7 @@ class Installation:
         if any(given is listener.addon for listener in installed.listeners):
             raise ScriptError(f"addon `{installed.name}` brings itself along in `addons`")
         listener = self._listener(given, parent, installed.script)
-        listener = self._started(listener, parent, installed.script)
+        listener = self._started(listener, installed.script)
         installed.listeners.append(listener)
         report_faults(listener)
         self._at_once(listener, "load", self._loader)
@@ -125,20 +125,27 @@ class Installation:
         for addon in brought_along(listener.addon):
             self._grow(installed, addon, listener)
 
-    def _started(
-        self, listener: Listener, parent: Listener | None, script: Script | None
-    ) -> Listener:
+    def _started(self, listener: Listener, script: Script | None) -> Listener:
         for _ in range(_REPLACEMENTS):
             replacement = self._at_once(listener, "start")
             if replacement is None or replacement is listener.addon:
                 self._taken.add(listener.name)
                 return listener
-            listener = self._listener(replacement, parent or listener, script)
+            listener = self._listener(replacement, listener, script, listener.name)
         raise ScriptError(f"addon `{listener.name}`: `start` goes on replacing the addon")
 
-    def _listener(self, addon: object, parent: Listener | None, script: Script | None) -> Listener:
-        """What the bus shall know of ``addon``; what it does not say itself, its parent says."""
-        name = self._free(name_of(addon))
+    def _listener(
+        self,
+        addon: object,
+        parent: Listener | None,
+        script: Script | None,
+        fallback: str | None = None,
+    ) -> Listener:
+        """What the bus shall know of ``addon``; what it does not say itself, its parent says.
+
+        ``fallback`` is its name unless it states one.
+        """
+        name = self._free(name_of(addon, fallback))
         policy = getattr(addon, "error_policy", None)
         if policy is None:
             policy = parent.policy if parent is not None else None
@@ -179,11 +186,13 @@ class Installation:
         return answer
 
 
-def name_of(addon: object) -> str:
+def name_of(addon: object, fallback: str | None = None) -> str:
     """The name an addon goes by: its ``name``, a script's stem, or its class in lower case."""
     name = getattr(addon, "name", None)
     if isinstance(name, str) and name:
         return name
+    if fallback is not None:
+        return fallback
     if isinstance(addon, ModuleType):
         file = getattr(addon, "__file__", None)
         return Path(file).stem if file else addon.__name__.rpartition(".")[2]

@@ -8,6 +8,7 @@ from twisted.logger import Logger
 
 from interceptor.errors import HookFailed
 from interceptor.hooks.events import EVENTS
+from interceptor.hooks.interfaces import ILifecycleHooks
 from interceptor.hooks.listener import Call, Policy
 from interceptor.hooks.tracebacks import cut_traceback
 
@@ -84,13 +85,18 @@ class HookRules:
         return (call.listener.policy or self.policy) == "kill"
 
     def _report(self, call: Call, what: str, traceback: str) -> None:
-        kill = self.kills(call)
+        if EVENTS[call.record.event].interface is ILifecycleHooks:
+            consequence = ""
+        elif self.kills(call):
+            consequence = "; what it was called for is killed"
+        else:
+            consequence = "; going on without it"
         _log.error(
-            "addon `{addon}`: `{hook}` {what}; {policy}{traceback}",
+            "addon `{addon}`: `{hook}` {what}{consequence}{traceback}",
             addon=call.listener.name,
             hook=call.record.event,
             what=what,
-            policy="what it was called for is killed" if kill else "going on without it",
+            consequence=consequence,
             traceback=f"\n{traceback}" if traceback else "",
             proxy=call.listener.binding.proxy,
             code=HookFailed.code,

@@ -123,7 +123,7 @@ class HookRun:
             except BaseException as error:
                 outcome = Raised(error)
             if not isinstance(outcome, Deferred):
-                call.record.seconds += perf_counter() - self._started
+                self._count(call)
         if isinstance(outcome, Deferred):
             return self._wait(outcome)
         if isinstance(outcome, Raised):
@@ -165,14 +165,18 @@ class HookRun:
     def _settle(self, result: Any) -> None:
         """Use up the result of what was waited for."""
         call = self._calls[self._position]
-        elapsed = perf_counter() - self._started
-        call.record.seconds += elapsed
-        if elapsed > call.record.longest:
-            call.record.longest = elapsed
+        self._count(call)
         if isinstance(result, Failure):
             self._rules.failed(call, _error_of(result))
         elif result is not None:
             self._value(call, result)
+
+    def _count(self, call: Call) -> None:
+        """Add the time since the hook itself returned."""
+        elapsed = perf_counter() - self._started
+        call.record.seconds += elapsed
+        if elapsed > call.record.longest:
+            call.record.longest = elapsed
 
     def _value(self, call: Call, value: Any) -> None:
         if self._carries and ILayer.providedBy(value):
@@ -198,9 +202,7 @@ class HookRun:
         waiting = cast("Deferred[Any]", self._waiting)
         self._waiting = None
         call = self._calls[self._position]
-        elapsed = perf_counter() - self._started
-        call.record.seconds += elapsed
-        call.record.longest = max(call.record.longest, elapsed)
+        self._count(call)
         waiting.cancel()
         self._resume(lambda: self._rules.overran(call))
 

@@ -36,7 +36,6 @@ class Script:
             raise ScriptError(f"script {spec!r}: {error}") from None
         if not words:
             raise ScriptError("script: expected a path, not an empty text")
-        self._written = words
         self.path = Path(os.path.abspath(os.path.expanduser(words[0])))
         self.arguments = [str(self.path), *words[1:]]
         self.module: ModuleType | None = None

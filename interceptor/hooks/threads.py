@@ -70,9 +70,11 @@ class HookThreads:
         """Begin nothing more; fires once every thread has ended, so after the longest hook."""
         deferred: Deferred[None] = Deferred(lambda deferred: None)
         with self._condition:
-            if self._stopping is not None:
-                raise RuntimeError("these threads are stopping already")
-            self._stopping = deferred
+            if self._stopping is None:
+                self._stopping = deferred
+            else:
+                self._stopping.chainDeferred(deferred)
+                return deferred
             self._jobs.clear()
             self._condition.notify_all()
             none_left = not self._alive

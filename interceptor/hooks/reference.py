@@ -1,0 +1,87 @@
+"""The hook reference, made from the interfaces: for ``interceptor hooks`` and for the manual."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from interceptor.hooks.events import EVENTS, Event
+from interceptor.hooks.interfaces import HOOK_INTERFACES
+
+
+@dataclass(frozen=True, slots=True)
+class EventGroup:
+    """The events of one interface, under one heading, with what they have in common."""
+
+    title: str
+    introduction: str
+    events: tuple[Event, ...]
+
+
+def describe() -> list[EventGroup]:
+    """All events, grouped as the interfaces declare them."""
+    return [
+        EventGroup(
+            interface.getTaggedValue("title"),
+            _cleaned(interface.__doc__),
+            tuple(event for event in EVENTS.values() if event.interface is interface),
+        )
+        for interface in HOOK_INTERFACES
+    ]
+
+
+def as_text() -> str:
+    """The reference for a terminal."""
+    return "\n".join(_text_lines())
+
+
+def as_rst() -> str:
+    """The reference as reStructuredText: one section for each group, one definition each event."""
+    return "\n".join(_rst_lines())
+
+
+def _text_lines() -> Iterator[str]:
+    for group in describe():
+        yield group.title.upper()
+        yield from _indented(_plain(group.introduction), "    ")
+        yield ""
+        for event in group.events:
+            yield f"  {event.signature}"
+            yield from _indented(_plain(_documentation(event)), "      ")
+            yield ""
+
+
+def _rst_lines() -> Iterator[str]:
+    for group in describe():
+        yield group.title
+        yield "-" * len(group.title)
+        yield ""
+        yield group.introduction
+        yield ""
+        for event in group.events:
+            yield f".. _event-{event.name.replace('_', '-')}:"
+            yield ""
+            yield f"``{event.signature}``"
+            yield from _indented(_documentation(event), "    ")
+            yield ""
+
+
+def _documentation(event: Event) -> str:
+    if event.answers:
+        return f"{event.documentation}\n\nMay return {event.answers}."
+    return event.documentation
+
+
+def _cleaned(text: str) -> str:
+    lines = [line.strip() for line in text.strip().splitlines()]
+    return "\n".join(lines)
+
+
+def _plain(text: str) -> str:
+    """A docstring without its markup."""
+    return text.replace("``", "").replace("`", "")
+
+
+def _indented(text: str, margin: str) -> Iterator[str]:
+    for line in text.splitlines():
+        yield f"{margin}{line}".rstrip()
