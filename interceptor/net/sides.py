@@ -10,6 +10,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from zope.interface import implementer
 
 from interceptor.net.deadline import Deadline
+from interceptor.net.directwrite import direct_writer
 from interceptor.net.gate import BACKLOG, HOOK, PEER, SETUP, ReadGate, WriteGate
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class Side(Protocol):
     def connectionMade(self) -> None:
         transport = self.transport
         assert transport is not None
-        self.write = transport.write
+        self.write = direct_writer(transport)
         self.reading = ReadGate(transport)
         self.writing = WriteGate(transport)
         if ITCPTransport.providedBy(transport):
