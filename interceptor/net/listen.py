@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
 from twisted.internet.threads import deferToThreadPool
 
 from interceptor.errors import ListenError
@@ -28,7 +29,7 @@ def listen(
 
     A port of 0 lets the system choose; `describe` tells what it chose. Names are resolved in the
     reactor's thread pool, and the first address is bound. `backlog` applies where an endpoint
-    description has none of its own to give.
+    description does not say ``backlog=`` itself.
 
     Accepted TCP connections have ``TCP_NODELAY`` where the system lets them inherit it from the
     listening socket, as Linux does. When the process runs out of file descriptors Twisted drops
@@ -47,21 +48,41 @@ def describe(port: IListeningPort) -> str:
 async def _listen(
     reactor: Any, spec: ListenSpec, factory: IProtocolFactory, backlog: int
 ) -> IListeningPort:
+    port: IListeningPort
     try:
         if spec.kind == "endpoint":
-            endpoint = serverFromString(reactor, spec.description)
-            if hasattr(endpoint, "_backlog"):
-                endpoint._backlog = max(endpoint._backlog, backlog)
-            port = await endpoint.listen(factory)
+            port = await _endpoint(reactor, spec.description).listen(factory)
         else:
             host = await _resolve(reactor, spec.host)
             port = reactor.listenTCP(spec.port, factory, backlog=backlog, interface=host)
     except CannotListenError as error:
         raise ListenError(f"cannot listen on {spec}: {_reason(error.socketError)}") from error
-    except (OSError, ValueError, TypeError, LookupError, OverflowError) as error:
+    except (OSError, ValueError, OverflowError) as error:
         raise ListenError(f"cannot listen on {spec}: {_reason(error)}") from error
-    _let_inherit_no_delay(port)
+    listening = getattr(port, "socket", None)
+    if isinstance(listening, socket.socket):
+        _tune(listening, backlog if "backlog=" not in spec.description else None)
     return port
+
+
+def _endpoint(reactor: Any, description: str) -> IStreamServerEndpoint:
+    """Parse an endpoint description; raises `ValueError` in words that an operator knows."""
+    try:
+        endpoint: IStreamServerEndpoint = serverFromString(reactor, description)
+    except TypeError as error:
+        # The parsers are functions, called with what the description holds.
+        argument = re.search(r"unexpected keyword argument '(.+)'", str(error))
+        if argument is not None:
+            raise ValueError(f"it takes no argument {argument[1]}=") from error
+        raise ValueError("arguments are missing or too many") from error
+    except LookupError as error:
+        # What `systemd:` raises for sockets that the service manager did not pass on.
+        raise ValueError("there is no such socket") from error
+    except ValueError as error:
+        if "int()" in str(error):
+            raise ValueError("a number was expected") from error
+        raise
+    return endpoint
 
 
 async def _resolve(reactor: Any, host: str) -> str:
@@ -84,8 +105,10 @@ def _reason(error: BaseException) -> str:
     return text[:1].lower() + text[1:]
 
 
-def _let_inherit_no_delay(port: IListeningPort) -> None:
-    # One system call here saves one for each accepted connection.
-    listening = getattr(port, "socket", None)
-    if isinstance(listening, socket.socket) and listening.family != socket.AF_UNIX:
+def _tune(listening: socket.socket, backlog: int | None) -> None:
+    if listening.family in (socket.AF_INET, socket.AF_INET6):
+        # One system call here saves one for each accepted connection.
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if backlog is not None:
+        # Endpoints have 50 by default; listening once more changes nothing but that.
+        listening.listen(backlog)

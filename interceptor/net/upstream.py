@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet import error
 from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as OutOfTime
 from twisted.internet.interfaces import IAddress, IConnector, IDelayedCall, IProtocol, ITransport
 from twisted.internet.protocol import ClientFactory, Protocol
 from twisted.python.failure import Failure
@@ -261,7 +262,7 @@ class _Connecting:
 
     def _not_resolved(self, reason: Failure) -> None:
         self._resolving = None
-        if reason.check(error.TimeoutError):
+        if reason.check(OutOfTime):
             text = f"cannot resolve {self.destination[0]}: no time left to connect"
             reason = Failure(UpstreamError(text, "dns-timeout", 504))
         self.finish(reason)
@@ -292,6 +293,7 @@ class _Attempt(ClientFactory):
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
         connecting, self.connecting = self.connecting, None
+        self.connector = None
         if connecting is None:
             return None
         connecting.won(self)
