@@ -21,6 +21,7 @@ from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.protocol import ProcessProtocol, Protocol
 from twisted.internet.task import deferLater
 from twisted.protocols.policies import WrappingFactory
+from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SkipTest, TestCase
 from twisted.web.resource import IResource
@@ -387,13 +388,12 @@ class FunctionalTestCase(TestCase):
     async def listen(self, factory: Any, contexts: Any = None) -> Origin:
         """Listen with a protocol factory on a free port of loopback, with TLS where given contexts.
 
-        ``contexts`` is what ``reactor.listenSSL`` takes.
+        ``contexts`` is what makes the connections of the TLS server.
         """
+        if contexts is not None:
+            factory = TLSMemoryBIOFactory(contexts, False, factory)
         counting = CountingFactory(factory)
-        if contexts is None:
-            port = reactor().listenTCP(0, counting, interface="127.0.0.1")
-        else:
-            port = reactor().listenSSL(0, counting, contexts, interface="127.0.0.1")
+        port = reactor().listenTCP(0, counting, interface="127.0.0.1")
         self.addCleanup(counting.close)
         self.addCleanup(port.stopListening)
         return Origin(port.getHost().port, counting)

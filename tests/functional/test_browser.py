@@ -73,6 +73,19 @@ finally:
 """
 
 HOOKS = """\
+from interceptor import http
+
+
+def http_connect(flow):
+    # The browser asks for hosts of its maker's by itself.
+    flow.response = http.Response.make(403)
+
+
+def requestheaders(flow):
+    if flow.request.host != "127.0.0.1":
+        flow.response = http.Response.make(403)
+
+
 def response(flow):
     if flow.request.path == "/":
         flow.response.text = flow.response.text.replace("<body>", '<body data-added="yes">')
