@@ -100,31 +100,33 @@ class Lab:
         finally:
             running.process.stop()
 
-    def interleaved(
-        self, rounds: int, warm_up: bool, measure: Mapping[str, Callable[[], Sample]]
-    ) -> dict[str, Series]:
-        """Measure every subject once, then all again: what slows the machine slows them all.
 
-        A subject that fails is not asked again; the others go on.
-        """
-        found = {name: Series() for name in measure}
-        for number in range(rounds + warm_up):
-            for name, take in measure.items():
-                series = found[name]
-                if series.failure is not None:
-                    continue
-                try:
-                    sample = take()
-                except (BenchError, OSError) as problem:
-                    series.failure = str(problem)
-                    continue
-                if number >= warm_up:
-                    series.samples.append(sample)
-        return found
+def interleaved(
+    rounds: int, warm_up: bool, measure: Mapping[str, Callable[[], Sample]]
+) -> dict[str, Series]:
+    """Measure every subject once, then all again: what slows the machine slows them all.
 
-    def once(self, measure: Mapping[str, Callable[[], Sample]]) -> dict[str, Series]:
-        """Measure every subject a single time."""
-        return self.interleaved(1, False, measure)
+    A subject that fails is not asked again; the others go on.
+    """
+    found = {name: Series() for name in measure}
+    for number in range(rounds + warm_up):
+        for name, take in measure.items():
+            series = found[name]
+            if series.failure is not None:
+                continue
+            try:
+                sample = take()
+            except (BenchError, OSError) as problem:
+                series.failure = str(problem)
+                continue
+            if number >= warm_up:
+                series.samples.append(sample)
+    return found
+
+
+def once(measure: Mapping[str, Callable[[], Sample]]) -> dict[str, Series]:
+    """Measure every subject a single time."""
+    return interleaved(1, False, measure)
 
 
 @contextlib.contextmanager

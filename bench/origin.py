@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.errors import BenchError
 from bench.processes import Process, free_port
 
 # Debian keeps servers in /usr/sbin, which is not on everybody's PATH.
@@ -58,11 +59,30 @@ def start_origin(
     :raises BenchError: if it does not come up.
     """
     nginx = shutil.which("nginx", path=SERVER_PATH)
-    if nginx is None:
-        named = [f"{name}={size}" for name, size in sizes.items()]
-        command = [sys.executable, "-m", "bench.pyorigin", *named]
-        process = Process("origin", command, core, workdir, environment)
-        return Origin("Python (no nginx found)", process.wait_for_line(), sizes, process)
+    try:
+        if nginx is None:
+            return _start_python(sizes, workdir, core, environment)
+        return _start_nginx(nginx, sizes, workdir, core, environment)
+    except BenchError as problem:
+        raise BenchError(f"origin: {problem}") from problem
+
+
+def _start_python(
+    sizes: Mapping[str, int], workdir: Path, core: int | None, environment: Mapping[str, str]
+) -> Origin:
+    named = [f"{name}={size}" for name, size in sizes.items()]
+    command = [sys.executable, "-m", "bench.pyorigin", *named]
+    process = Process("origin", command, core, workdir, environment)
+    return Origin("Python (no nginx found)", process.wait_for_line(), sizes, process)
+
+
+def _start_nginx(
+    program: str,
+    sizes: Mapping[str, int],
+    workdir: Path,
+    core: int | None,
+    environment: Mapping[str, str],
+) -> Origin:
     content = workdir / "www"
     content.mkdir()
     for name, size in sizes.items():
@@ -71,7 +91,7 @@ def start_origin(
     port = free_port()
     configuration = workdir / "nginx.conf"
     configuration.write_text(_NGINX_CONF.format(workdir=workdir, port=port))
-    command = [nginx, "-c", str(configuration), "-p", str(workdir), "-e", "stderr"]
+    command = [program, "-c", str(configuration), "-p", str(workdir), "-e", "stderr"]
     process = Process("origin", command, core, workdir, environment)
     process.wait_for_port(port)
     return Origin("nginx", port, sizes, process)

@@ -12,9 +12,10 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from bench.errors import BenchError
 
@@ -23,6 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _POLL = 0.001
+_Found = TypeVar("_Found")
 _LISTENING = re.compile(r"^listening: .* on .*:(\d+)$", re.MULTILINE)
 
 
@@ -81,7 +83,6 @@ class Process:
         workdir: Path,
         environment: Mapping[str, str],
     ) -> None:
-        self.name = name
         self._stdout = workdir / f"{name}.stdout"
         self._stderr = workdir / f"{name}.stderr"
         # The affinity is inherited, so there is no moment on the wrong core.
@@ -98,41 +99,48 @@ class Process:
                     start_new_session=True,
                 )
             except OSError as problem:
-                raise BenchError(f"{name}: cannot start {command[0]}: {problem}") from problem
+                raise BenchError(f"cannot start {command[0]}: {problem}") from problem
         self.ready_after = 0.0
 
     def wait_for_line(self, timeout: float = 20.0) -> int:
         """Wait for ``listening: … on HOST:PORT`` on stdout and return the port.
 
-        :raises BenchError: if the child ends first or the line does not come in time.
+        :raises BenchError: if the child ends first or the line does not come in time; the child
+            is stopped then.
         """
-        for _ in self._until_ready(timeout):
-            match = _LISTENING.search(self._stdout.read_text(errors="replace"))
-            if match is not None:
-                break
-        else:
-            raise BenchError(f"{self.name}: no `listening:` line: {self.last_words()}")
-        self.ready_after = time.perf_counter() - self.started
-        return int(match[1])
+
+        def listening() -> re.Match[str] | None:
+            return _LISTENING.search(self._stdout.read_text(errors="replace"))
+
+        return int(self._wait_for(listening, timeout, "no `listening:` line")[1])
 
     def wait_for_port(self, port: int, timeout: float = 20.0) -> None:
         """Wait until something accepts connections on ``port`` of loopback.
 
-        :raises BenchError: if the child ends first or nothing accepts in time.
+        :raises BenchError: if the child ends first or nothing accepts in time; the child is
+            stopped then.
         """
-        for _ in self._until_ready(timeout):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-        else:
-            raise BenchError(f"{self.name}: nothing listens on port {port}: {self.last_words()}")
-        self.ready_after = time.perf_counter() - self.started
 
-    def _until_ready(self, timeout: float) -> Iterator[None]:
+        def accepting() -> bool:
+            with socket.socket() as probe:
+                return probe.connect_ex(("127.0.0.1", port)) == 0
+
+        self._wait_for(accepting, timeout, f"nothing listens on port {port}")
+
+    def _wait_for(self, look: Callable[[], _Found | None], timeout: float, missing: str) -> _Found:
+        """Look until something true is found, and return that."""
         deadline = self.started + timeout
-        while time.perf_counter() < deadline and self._child.poll() is None:
-            yield
-            time.sleep(_POLL)
+        try:
+            while time.perf_counter() < deadline and self._child.poll() is None:
+                found = look()
+                if found:
+                    self.ready_after = time.perf_counter() - self.started
+                    return found
+                time.sleep(_POLL)
+            raise BenchError(f"{missing}: {self.last_words()}")
+        except BaseException:
+            self.stop(0)
+            raise
 
     def last_words(self) -> str:
         """Return the last line that the child wrote, for a message about its failure."""

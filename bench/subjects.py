@@ -74,14 +74,10 @@ class Subject(ABC):
         :raises BenchError: if it does not come up.
         """
         process = Process(self.name, command, core, setup.workdir, setup.environment)
-        try:
-            if port is None:
-                port = process.wait_for_line()
-            else:
-                process.wait_for_port(port)
-        except BaseException:
-            process.stop(0)
-            raise
+        if port is None:
+            port = process.wait_for_line()
+        else:
+            process.wait_for_port(port)
         return Running(process, port)
 
 

@@ -14,7 +14,7 @@ from functools import partial
 
 from bench import slow
 from bench.errors import BenchError
-from bench.lab import Lab, Sample, Series
+from bench.lab import Lab, Sample, Series, interleaved, once
 from bench.load import Load, LoadResult
 from bench.subjects import Hooks, Mode, Running, Subject
 
@@ -67,7 +67,7 @@ class LoadWorkload(Workload):
                     failed[subject.name] = Series(failure=str(problem))
                 else:
                     measure[subject.name] = partial(self._round, lab, running)
-            found = lab.interleaved(lab.effort.rounds, lab.effort.warm_up, measure)
+            found = interleaved(lab.effort.rounds, lab.effort.warm_up, measure)
         return {subject.name: (failed | found)[subject.name] for subject in subjects}
 
     def _round(self, lab: Lab, running: Running) -> Sample:
@@ -120,7 +120,7 @@ class StartupWorkload(Workload):
     def run(self, lab: Lab, subjects: Sequence[Subject]) -> dict[str, Series]:
         measure = {subject.name: partial(self._round, lab, subject) for subject in subjects}
         # The first start writes bytecode, certificates and the like: always left out.
-        return lab.interleaved(lab.effort.startup_rounds, True, measure)
+        return interleaved(lab.effort.startup_rounds, True, measure)
 
     def _round(self, lab: Lab, subject: Subject) -> Sample:
         with lab.running(subject, Mode.REGULAR, Hooks.ALL) as running:
@@ -135,7 +135,7 @@ class IdleMemoryWorkload(Workload):
     metric: str = "rss_mib"
 
     def run(self, lab: Lab, subjects: Sequence[Subject]) -> dict[str, Series]:
-        return lab.once({subject.name: partial(self._once, lab, subject) for subject in subjects})
+        return once({subject.name: partial(self._once, lab, subject) for subject in subjects})
 
     def _once(self, lab: Lab, subject: Subject) -> Sample:
         with lab.running(subject, Mode.REGULAR, Hooks.ALL) as running:
@@ -151,7 +151,7 @@ class GrowthWorkload(LoadWorkload):
     baseline: str | None = None
 
     def run(self, lab: Lab, subjects: Sequence[Subject]) -> dict[str, Series]:
-        return lab.once({subject.name: partial(self._once, lab, subject) for subject in subjects})
+        return once({subject.name: partial(self._once, lab, subject) for subject in subjects})
 
     def _once(self, lab: Lab, subject: Subject) -> Sample:
         with lab.running(subject, self.mode, self.hooks) as running:
@@ -193,7 +193,7 @@ class SlowReaderWorkload(Workload):
     upload: bool = False
 
     def run(self, lab: Lab, subjects: Sequence[Subject]) -> dict[str, Series]:
-        return lab.once({subject.name: partial(self._once, lab, subject) for subject in subjects})
+        return once({subject.name: partial(self._once, lab, subject) for subject in subjects})
 
     def _once(self, lab: Lab, subject: Subject) -> Sample:
         effort = lab.effort

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from functools import partial
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -18,7 +19,7 @@ from bench.__main__ import (
     parser,
 )
 from bench.errors import BenchError
-from bench.lab import Effort, Sample, Series, child_environment
+from bench.lab import Effort, Sample, Series, child_environment, interleaved
 from bench.results import Expectation, Result, Verdict, evaluate, load_expectations
 from bench.subjects import Hooks, Mode, Setup, squid_configuration
 from bench.workloads import WORKLOADS
@@ -32,6 +33,32 @@ def series(*rates: float, cpu: float = 50.0, problem: str | None = None) -> Seri
     problems = () if problem is None else (problem,)
     values = [{"requests_per_second": rate, "cpu_us_per_request": cpu} for rate in rates]
     return Series([Sample(value, problems) for value in values])
+
+
+class InterleavedTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.taken: list[str] = []
+
+    def take(self, name: str) -> Sample:
+        self.taken.append(name)
+        return Sample({"n": len(self.taken)})
+
+    def fail_to(self, name: str) -> Sample:
+        self.taken.append(name)
+        raise BenchError("out of order")
+
+    def test_subjects_take_turns_and_the_warm_up_is_left_out(self) -> None:
+        found = interleaved(2, True, {name: partial(self.take, name) for name in "ab"})
+        self.assertEqual("".join(self.taken), "ababab")
+        self.assertEqual([sample.values["n"] for sample in found["a"].samples], [3, 5])
+
+    def test_a_subject_that_fails_is_not_asked_again(self) -> None:
+        found = interleaved(
+            2, False, {"a": partial(self.fail_to, "a"), "b": partial(self.take, "b")}
+        )
+        self.assertEqual("".join(self.taken), "abb")
+        self.assertEqual(found["a"].problems, ("out of order",))
+        self.assertEqual(len(found["b"].samples), 2)
 
 
 class EvaluateTests(SynchronousTestCase):
