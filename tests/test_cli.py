@@ -276,7 +276,11 @@ class ForegroundTests(SynchronousTestCase):
         self.assertEqual((self.service.calls, self.reactor.stopped), (["start", "stop"], 1))
 
     def test_the_same_signal_twice_at_once_is_one(self):
-        self.reactor.meanwhile = lambda: (self.interrupt(), self.interrupt())
+        def meanwhile() -> None:
+            self.interrupt()
+            self.interrupt()
+
+        self.reactor.meanwhile = meanwhile
         self.assertEqual(self.foreground.run(), 0)
         self.assertEqual((self.reactor.stopped, self.killed), (1, []))
 
