@@ -1,0 +1,152 @@
+"""The printer: one line for every flow that ended, headers and bodies where asked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, TextIO
+
+from twisted.internet.defer import Deferred
+
+from interceptor.addons.flowtext import (
+    COLOURED,
+    PLAIN,
+    Style,
+    body_lines,
+    connect_summary,
+    request_head,
+    response_head,
+    summary,
+)
+from interceptor.addons.output import IOutputReactor, LineOutput
+from interceptor.errors import FilterError, OptionsError
+from interceptor.filters.expression import Filter, parse
+
+if TYPE_CHECKING:
+    from interceptor.hooks.addons import AddonChain
+    from interceptor.model.flow import HTTPFlow
+    from interceptor.model.options import Options
+
+
+class Printer:
+    """An addon that prints flows as they end, in the order in which they end.
+
+    The options it heeds: ``flow_detail`` (0 prints nothing, 1 a line, 2 the headers as well, 3 the
+    bodies as well), ``view_filter`` and ``color``. ``reveal`` shows the values of
+    ``Authorization``, ``Cookie`` and the like. A CONNECT tunnel gets its line when it is asked
+    for, and another if it fails.
+
+    With ``observes_only`` bodies are not kept for its sake, so that it has none to print and none
+    to search. Both `needs_bodies` and whether a printer is needed at all depend on the options:
+    `keep_printer` sees to that.
+    """
+
+    name = "printer"
+
+    def __init__(
+        self,
+        output: LineOutput,
+        environment: Mapping[str, str] | None = None,
+        *,
+        observes_only: bool = True,
+        reveal: bool = False,
+    ) -> None:
+        self.observes_only = observes_only
+        self._output = output
+        self._environment = os.environ if environment is None else environment
+        self._reveal = reveal
+        self._detail = 1
+        self._filter: Filter | None = None
+        self._style = PLAIN
+
+    def configure(self, options: Options, updated: set[str]) -> None:
+        if "view_filter" in updated:
+            self._filter = view_filter(options)
+        if "color" in updated:
+            self._style = self._choose_style(options.color)
+        self._detail = options.flow_detail
+
+    def _choose_style(self, choice: str) -> Style:
+        if choice == "auto":
+            plain = self._environment.get("NO_COLOR") or self._environment.get("TERM") == "dumb"
+            return PLAIN if plain or not self._output.isatty() else COLOURED
+        return COLOURED if choice == "always" else PLAIN
+
+    def http_connect(self, flow: HTTPFlow) -> None:
+        if self._chosen(flow):
+            self._print(flow, connect_summary(flow, self._style))
+
+    def response(self, flow: HTTPFlow) -> None:
+        if self._chosen(flow):
+            self._print(flow, summary(flow, self._style))
+
+    def error(self, flow: HTTPFlow) -> None:
+        if self._chosen(flow):
+            self._print(flow, summary(flow, self._style))
+
+    def done(self) -> Deferred[None]:
+        return self._output.drain()
+
+    def _chosen(self, flow: HTTPFlow) -> bool:
+        return self._detail > 0 and (self._filter is None or self._filter(flow))
+
+    def _print(self, flow: HTTPFlow, line: str) -> None:
+        if self._detail == 1:
+            self._output.write(line)
+            return
+        style, bodies = self._style, self._detail > 2
+        lines = [line, *request_head(flow.request, style, self._reveal)]
+        if bodies:
+            lines.extend(body_lines(flow.request, style))
+        if flow.response is not None:
+            lines.extend(response_head(flow.response, style, self._reveal))
+            if bodies:
+                lines.extend(body_lines(flow.response, style))
+        lines.append("")
+        self._output.write("\n".join(lines))
+
+
+def view_filter(options: Options) -> Filter | None:
+    """The option ``view_filter``, compiled. Raises `OptionsError` with the column of a mistake."""
+    text = options.view_filter
+    try:
+        return parse(text) if text else None
+    except FilterError as error:
+        raise OptionsError(f"option `view_filter`: {error}") from None
+
+
+def needs_bodies(options: Options) -> bool:
+    """Whether bodies have to be gathered for the printer: to print them, or to search them."""
+    chosen = view_filter(options)
+    return options.flow_detail > 2 or (chosen is not None and chosen.searches_body)
+
+
+def keep_printer(
+    addons: AddonChain,
+    reactor: IOutputReactor,
+    stream: TextIO | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Callable[[], None]:
+    """Keep the printer that the options ask for at the end of ``addons``, now and later.
+
+    With ``flow_detail`` 0 there is none, so that a quiet proxy pays nothing; it is replaced when
+    it comes to need bodies, or no longer does. To be called when everything else was added, so that
+    it prints what all other addons made of a flow. ``stream`` is standard output as a rule. Raises
+    `OptionsError` for a faulty ``view_filter``. Returns a function that ends the care.
+    """
+    output = LineOutput(reactor, stream)
+    printer: Printer | None = None
+
+    def fit(options: Options, updated: set[str]) -> None:
+        nonlocal printer
+        observes_only = not needs_bodies(options)
+        wanted = options.flow_detail > 0
+        if printer is not None and not (wanted and printer.observes_only == observes_only):
+            gone, printer = printer, None
+            addons.remove(gone)
+        if printer is None and wanted:
+            printer = Printer(output, environment, observes_only=observes_only)
+            addons.add(printer)
+
+    fit(addons.options, set())
+    return addons.options.subscribe(fit)

@@ -1,0 +1,3 @@
+"""The built-in addons."""
+
+from __future__ import annotations
