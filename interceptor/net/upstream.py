@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
 ProtocolFactory = Callable[[], IProtocol]
 """Makes the protocol for one connection, once that connection exists."""
 
+_WINNER_TTL = 600.0
+"""Seconds for which a name's winning address goes first; RFC 6555 section 4.2 has ten minutes."""
+
+_WINNERS = 1024
+
 
 @dataclass(frozen=True, slots=True)
 class ConnectSettings:
@@ -42,8 +48,9 @@ class UpstreamConnector:
     """Makes TCP and UNIX connections for the whole proxy.
 
     A name's addresses are tried as RFC 8305 has it: one after another, `attempt_delay` apart, or at
-    once when the one before has failed; the first to connect wins and the others are given up. A
-    single address takes a shorter way without any of that.
+    once when the one before has failed; the first to connect wins and the others are given up. The
+    winner is tried first for the next ten minutes, so that a server that answers in one family only
+    costs one attempt. A single address takes a shorter way without any of that.
     """
 
     def __init__(
@@ -59,6 +66,7 @@ class UpstreamConnector:
         self._reactor = reactor
         self._resolver = resolver
         self._guard = guard
+        self._winners: OrderedDict[tuple[str, int], tuple[str, float]] = OrderedDict()
 
     def connect(
         self,
@@ -103,6 +111,23 @@ class UpstreamConnector:
             connecting.start(addresses)
         return connecting.result
 
+    def _prefer(self, destination: tuple[str, int], hosts: list[str]) -> None:
+        """Move the address that won last to the front of `hosts`, if that is not too long ago."""
+        winner = self._winners.get(destination)
+        if winner is None:
+            return
+        if winner[1] < self._reactor.seconds():
+            del self._winners[destination]
+        elif winner[0] in hosts:
+            hosts.remove(winner[0])
+            hosts.insert(0, winner[0])
+
+    def _remember(self, destination: tuple[str, int], host: str) -> None:
+        self._winners[destination] = (host, self._reactor.seconds() + _WINNER_TTL)
+        self._winners.move_to_end(destination)
+        if len(self._winners) > _WINNERS:
+            self._winners.popitem(last=False)
+
 
 class _Connecting:
     """One call of `UpstreamConnector.connect`, from its first attempt to its outcome."""
@@ -115,6 +140,7 @@ class _Connecting:
         "_next_attempt",
         "_resolving",
         "_server",
+        "_several",
         "_source",
         "_todo",
         "destination",
@@ -138,6 +164,8 @@ class _Connecting:
         self._deadline = deadline
         self._source = source
         self._server = server
+        self._several = False
+        # The last one is next.
         self._todo: list[str] = []
         self._attempts: list[_Attempt] = []
         self._failures: list[tuple[str, _Cause]] = []
@@ -158,7 +186,11 @@ class _Connecting:
     def start(self, addresses: Addresses) -> None:
         """Try the addresses, the first one now."""
         self._resolving = None
-        self._todo = [address.host for address in reversed(addresses)]
+        self._todo = [address.host for address in addresses]
+        if len(addresses) > 1:
+            self._several = True
+            self._connector._prefer(self.destination, self._todo)
+            self._todo.reverse()
         self._attempt()
 
     def start_unix(self, path: str) -> None:
@@ -168,7 +200,7 @@ class _Connecting:
         except LoopError:
             self.finish(Failure())
             return
-        attempt = _Attempt(self, show(self.destination))
+        attempt = _Attempt(self, show(self.destination), path)
         self._attempts.append(attempt)
         remaining = max(0.0, self._deadline - self._connector._reactor.seconds())
         attempt.connector = self._connector._reactor.connectUNIX(path, attempt, remaining)
@@ -192,7 +224,7 @@ class _Connecting:
             except LoopError as loop:
                 self._failures.append((name, _Cause(loop.code, "this proxy's own listener")))
                 continue
-            attempt = _Attempt(self, name)
+            attempt = _Attempt(self, name, host)
             self._attempts.append(attempt)
             if self._todo:
                 delay = self._connector.settings.attempt_delay
@@ -223,6 +255,8 @@ class _Connecting:
         """An attempt connected: give up the others."""
         self._attempts.remove(attempt)
         self._give_up()
+        if self._several:
+            self._connector._remember(self.destination, attempt.host)
 
     def connected(self, transport: ITransport) -> IProtocol:
         """Note what is known about the connection, and make its protocol."""
@@ -286,10 +320,11 @@ class _Attempt(ClientFactory):
 
     noisy = False
 
-    def __init__(self, connecting: _Connecting, name: str) -> None:
+    def __init__(self, connecting: _Connecting, name: str, host: str) -> None:
         self.connecting: _Connecting | None = connecting
         self.connector: IConnector | None = None
         self.name = name
+        self.host = host
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
         connecting, self.connecting = self.connecting, None

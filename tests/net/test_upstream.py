@@ -56,7 +56,8 @@ class ConnectorTestCase(SynchronousTestCase):
     def connect_name(self, *addresses, **more):
         """Connect to a name that has these addresses."""
         result = self.connect("origin.test", **more)
-        self.threads.results.pop().callback(addresses)
+        if self.threads.results:
+            self.threads.results.pop().callback(addresses)
         return result
 
     @property
@@ -371,6 +372,49 @@ class HappyEyeballsTests(ConnectorTestCase):
         self.failureResultOf(result, CancelledError)
         self.assertEqual(self.given_up, [V6.host, V4.host])
         self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+
+class WinnerTests(ConnectorTestCase):
+    def setUp(self):
+        super().setUp()
+        self.resolver.cache_ttl = 3600
+
+    def win_with_v4(self):
+        self.connect_name(V6, V4, OTHER_V6)
+        self.refuse()
+        self.succeed()
+        self.reactor.tcpClients.clear()
+
+    def test_the_last_winner_goes_first(self):
+        self.win_with_v4()
+        self.connect_name()
+        self.refuse()
+        self.refuse()
+        self.assertEqual(self.tried, [V4.host, V6.host, OTHER_V6.host])
+
+    def test_not_for_ever(self):
+        self.win_with_v4()
+        self.reactor.advance(601)
+        self.connect_name()
+        self.assertEqual(self.tried, [V6.host])
+
+    def test_not_when_the_name_no_longer_has_it(self):
+        self.win_with_v4()
+        self.resolver.forget()
+        self.connect_name(V6, OTHER_V6)
+        self.assertEqual(self.tried, [V6.host])
+
+    def test_not_for_another_port(self):
+        self.win_with_v4()
+        self.connect("origin.test", 8000)
+        self.assertEqual(self.tried, [V6.host])
+
+    def test_only_so_many_are_remembered(self):
+        self.win_with_v4()
+        for port in range(1, 1025):
+            self.connector._remember(("other.test", port), V4.host)
+        self.connect_name()
+        self.assertEqual(self.tried, [V6.host])
 
 
 class LoopTests(ConnectorTestCase):
