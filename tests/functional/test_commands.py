@@ -1,0 +1,168 @@
+"""The commands as processes: what they print, how they stop, the exit status."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+from pathlib import Path
+
+from tests.functional.harness import (
+    STOP_TIMEOUT,
+    Completed,
+    FunctionalTestCase,
+    RunningProcess,
+    require,
+    sleep,
+)
+
+BAD_SCRIPT = "def request(flow):\n    pass\n\n\n1 / 0\n"
+NOTES = """
+def running():
+    print("script: running", flush=True)
+
+
+def done():
+    print("script: done", flush=True)
+"""
+
+
+class ForegroundTests(FunctionalTestCase):
+    """``interceptor run``."""
+
+    def start(self, *arguments: str | Path) -> RunningProcess:
+        return self.start_process(
+            sys.executable, "-m", "interceptor", "run", "-m", "regular@0", *arguments
+        )
+
+    async def refused(self, *arguments: str | Path) -> str:
+        """What is on stderr when the proxy does not start."""
+        ended = await self.run_program(sys.executable, "-m", "interceptor", "run", *arguments)
+        self.assertEqual((ended.status, ended.out), (1, b""))
+        return ended.err.decode()
+
+    async def stopped_by(self, number: int) -> Completed:
+        process = self.start("-s", self.write("notes.py", NOTES))
+        await process.until(lambda p: b"listening: " in p.out)
+        process.signal(number)
+        return await process.ended(STOP_TIMEOUT)
+
+    async def test_signals_stop_it_cleanly(self):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            ended = await self.stopped_by(number)
+            self.assertEqual((ended.status, ended.err), (0, b""))
+            lines = ended.out.decode().splitlines()
+            self.assertEqual(lines[0], "script: running")
+            self.assertRegex(lines[1], r"^listening: regular on 127\.0\.0\.1:[1-9]\d*$")
+            self.assertEqual(lines[2:], ["script: done"])
+
+    async def test_each_listener_is_announced(self):
+        # Relative, because the name of a socket may have no more than 107 bytes.
+        process = self.start(
+            "-m", "reverse:http://example.org@[::1]:0", "-m", "regular@unix:a.sock"
+        )
+        await process.until(lambda p: p.out.count(b"\n") == 3)
+        first, second, third = process.out.decode().splitlines()
+        self.assertRegex(first, r"^listening: regular on 127\.0\.0\.1:\d+$")
+        self.assertRegex(second, r"^listening: reverse:http://example\.org on \[::1\]:\d+$")
+        self.assertTrue(third.startswith("listening: regular on unix:"))
+
+    async def test_wrong_options_end_it(self):
+        self.assertEqual(
+            await self.refused("--set", "body_size_limt=1"),
+            "interceptor: --set: unknown option `body_size_limt`: "
+            "did you mean `body_size_limit`?\n",
+        )
+        self.assertEqual(
+            await self.refused("-m", "reverse:ftp://a"),
+            "interceptor: mode `reverse:ftp://a`: scheme `ftp` is not supported, only http is\n",
+        )
+
+    async def test_a_script_that_cannot_be_loaded_ends_it(self):
+        message = await self.refused("-s", self.write("bad.py", BAD_SCRIPT))
+        self.assertIn('bad.py", line 5, in <module>', message)
+        self.assertTrue(message.rstrip().endswith("ZeroDivisionError: division by zero"))
+        self.assertNotIn("interceptor/hooks", message)
+
+    async def test_a_port_that_is_taken_ends_it(self):
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            message = await self.refused("-m", f"regular@{port}")
+        self.assertTrue(message.startswith("interceptor: "))
+        self.assertIn(f"127.0.0.1:{port}", message)
+        self.assertEqual(message.count("\n"), 1)
+
+    async def test_the_file_in_the_home_directory_is_read(self):
+        self.write("home/.interceptor/config.toml", 'log_level = "loud"')
+        message = await self.refused()
+        self.assertIn("option `log_level`: expected one of debug, info, warn, error", message)
+
+
+class DaemonTests(FunctionalTestCase):
+    """``twistd interceptor`` and ``twist interceptor``."""
+
+    def program(self, name: str) -> Path:
+        return Path(sys.executable).parent / name
+
+    async def test_twistd_serves_and_stops(self):
+        process = self.start_process(
+            self.program("twistd"), "-n", "--pidfile=", "interceptor", "-m", "regular@0"
+        )
+        await process.until(lambda p: b"listening: regular on 127.0.0.1:" in p.out)
+        process.signal(signal.SIGTERM)
+        ended = await process.ended(STOP_TIMEOUT)
+        # twistd ends itself with the signal it was ended by, once all is done.
+        self.assertEqual(ended.status, -signal.SIGTERM)
+        self.assertIn(b"Server Shut Down", ended.out)
+
+    async def test_twist_serves_and_stops(self):
+        process = self.start_process(self.program("twist"), "interceptor", "-m", "regular@0")
+        await process.until(lambda p: b"listening: regular on 127.0.0.1:" in p.out + p.err)
+        process.signal(signal.SIGTERM)
+        ended = await process.ended(STOP_TIMEOUT)
+        self.assertEqual(ended.status, -signal.SIGTERM)
+
+    async def test_what_cannot_start_ends_with_a_failure(self):
+        bad = self.write("bad.py", BAD_SCRIPT)
+        for words in (["twistd", "-n", "--pidfile="], ["twist"]):
+            ended = await self.run_program(
+                self.program(words[0]), *words[1:], "interceptor", "-m", "regular@0", "-s", bad
+            )
+            self.assertEqual(ended.status, 1, words)
+            self.assertIn(b"the proxy could not start: ", ended.out + ended.err)
+            self.assertIn(b"ZeroDivisionError", ended.out + ended.err)
+
+    async def test_wrong_options_end_with_a_failure(self):
+        for name in ("twistd", "twist"):
+            ended = await self.run_program(
+                self.program(name), "interceptor", "--set", "flow_detail=9"
+            )
+            self.assertNotEqual(ended.status, 0)
+            self.assertIn(b"option `flow_detail`: expected", ended.out + ended.err)
+
+    async def test_a_daemon_that_cannot_start_tells_its_caller(self):
+        bad = self.write("bad.py", BAD_SCRIPT)
+        ended = await self.run_program(
+            self.program("twistd"), "--logfile=log", "interceptor", "-m", "regular@0", "-s", bad
+        )
+        self.assertEqual(ended.status, 1)
+        self.assertIn(b"bad.py", ended.out + ended.err)
+
+    async def test_a_daemon_serves_until_it_is_killed(self):
+        kill = require("kill")
+        await self.check_program(
+            self.program("twistd"), "--logfile=log", "interceptor", "-m", "regular@0"
+        )
+        log, pid = self.directory / "log", self.directory / "twistd.pid"
+        await self.until(lambda: "listening: regular on" in log.read_text())
+        await self.check_program(kill, "-TERM", pid.read_text().strip())
+        await self.until(lambda: not pid.exists())
+        self.assertIn("Server Shut Down", log.read_text())
+
+    async def until(self, condition: object) -> None:
+        assert callable(condition)
+        for _ in range(200):
+            if condition():
+                return
+            await sleep(0.05)
+        self.fail("the daemon does not get there")
