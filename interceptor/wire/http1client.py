@@ -108,6 +108,11 @@ class HTTP1ClientCodec(HTTP1Codec):
                 fields, raw, faults = parse_fields(head[match.end() : shorter], self._mode, True)
         if faults:
             anomalies += faults
+        if self._bare_end:
+            self._bare_end = False
+            if self._mode == "reject":
+                raise self._fault("the head ends in a bare LF", "malformed")
+            anomalies += ("bare-lf",)
         if len(fields) > self._limits.field_count:
             self._check_count(fields)
         status = int(code)

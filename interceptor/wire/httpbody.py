@@ -74,6 +74,7 @@ class MessageReader:
     """
 
     __slots__ = (
+        "_bare_end",
         "_broken",
         "_buffer",
         "_eof",
@@ -103,6 +104,7 @@ class MessageReader:
         self._remaining = 0
         self._extensions = 0
         self._skipped = 0
+        self._bare_end = False
         self._message: Request | Response | None = None
         self._broken: RemoteProtocolError | None = None
 
@@ -214,6 +216,7 @@ class MessageReader:
             if match is not None:
                 head = bytes(memoryview(buffer)[start : match.start() + 1])
                 self._position = match.end()
+                self._bare_end = True
                 return head, 0, len(head)
         elif _BARE_LF.search(buffer, scanned) is not None:
             raise self._malformed("a line of the head ends in a bare LF")
@@ -231,6 +234,7 @@ class MessageReader:
         if match is None:
             return end
         self._position -= end + 2 - match.end()
+        self._bare_end = True
         return match.start() + 1
 
     def _skip_empty_lines(self) -> None:
