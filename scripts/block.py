@@ -1,4 +1,4 @@
-"""Refuse requests that a filter expression, or a file of them, chooses.
+r"""Refuse requests that a filter expression, or a file of them, chooses.
 
 Arguments: filter expressions, or ``@FILE`` with one expression on each line (empty lines and lines
 that begin with ``#`` are skipped). What one of them matches is answered with 403::
@@ -7,7 +7,10 @@ that begin with ``#`` are skipped). What one of them matches is answered with 40
 
 It decides on the head of a request, before any byte goes to a server, so that no way of sending a
 body gets round it; and should it fail, the flow dies (``error_policy``). CONNECT tunnels are
-refused as well where the expression matches ``host:port``; inside of a tunnel it sees nothing.
+refused as well where the expression matches ``host:port``; inside of a tunnel it sees nothing. To
+allow only certain hosts, use ``~host``, which a client cannot get round by a false Host field::
+
+    interceptor run -s "scripts/block.py '!~host ^www\.example\.com$'"
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ error_policy = "kill"
 
 
 class Block:
-    """Refuses what any of ``expressions`` matches."""
+    r"""Refuses what any of ``expressions`` matches."""
 
     name = "block"
     error_policy = error_policy

@@ -184,9 +184,25 @@ def _method(flow: Flow) -> str | None:
     return None if request is None else request.method
 
 
-def _url(flow: Flow) -> str | None:
+def _host(flow: Flow) -> str | None:
     request = _request(flow)
-    return None if request is None else request.pretty_url
+    return None if request is None else request.host
+
+
+# The Host field is whatever the client likes. What names a destination therefore matches where the
+# request really goes as well, so that no rule is evaded by lying there.
+
+
+def _url(pattern: str) -> Predicate:
+    search = re.compile(pattern, re.IGNORECASE).search
+
+    def predicate(flow: Flow) -> bool:
+        request = _request(flow)
+        return request is not None and (
+            search(request.url) is not None or search(request.pretty_url) is not None
+        )
+
+    return predicate
 
 
 def _domain(pattern: str) -> Predicate:
@@ -286,7 +302,9 @@ def flow_duration(flow: Flow) -> float | None:
     return None if end is None else max(0.0, end - request.timestamp_start)
 
 
-BARE: Final = Pattern("u", "URL, with the host that the Host field names", _on_text(_url))
+BARE: Final = Pattern(
+    "u", "URL that the request goes to, or the one with the host of its Host field", _url
+)
 """What a pattern without an operator stands for."""
 
 _ALL: Final[tuple[Operator, ...]] = (
@@ -308,6 +326,7 @@ _ALL: Final[tuple[Operator, ...]] = (
     ),
     Flag("e", "the flow has an error", lambda flow: flow.error is not None),
     Pattern("h", "header line of the request or the response", _on_either(_on_headers), HEADERS),
+    Pattern("host", "host that the request goes to, whatever its Host field says", _on_text(_host)),
     Pattern("hq", "header line of the request", _on_headers(_request), HEADERS),
     Pattern("hs", "header line of the response", _on_headers(_response), HEADERS),
     Flag("http", "the flow is HTTP", lambda flow: flow.type == "http"),

@@ -24,6 +24,8 @@ NOTES: Final[tuple[str, ...]] = (
     "quotes, a backslash before that quote or before a backslash makes it an ordinary character.",
     "NUMBER may follow one of = != < <= > >=; alone it means =. A size takes k, m or g (times "
     "1024), a time ms, s, m or h. What a flow does not have is in no comparison true.",
+    "A client may write any host into its Host field: a rule that blocks all but what it names "
+    "has to use !~host PATTERN, which looks at where the request really goes.",
     "Bodies are searched with their content coding removed, in their first 8 MiB, as bytes.",
 )
 """What holds for all operators."""

@@ -160,6 +160,7 @@ class OperatorTests(SynchronousTestCase):
     def test_host_field_and_destination_are_both_domains(self):
         flow = http_flow("GET", "http://192.0.2.7/", headers={"Host": "named.example"})
         self.check(flow, ("~d named", True), ("~d '^192'", True), ("~u named", True))
+        self.check(flow, ("~u http://192", True), ("~host '^192'", True), ("~host named", False))
 
     def test_websocket(self):
         flow = answered(status=101)
