@@ -111,7 +111,7 @@ class InterceptorService(Service):
 
     def startService(self) -> None:
         """Begin to start; ``started`` tells when that is done."""
-        super().startService()
+        self.running = 1
         self.started = Deferred.fromCoroutine(self._start())
 
     async def _start(self) -> InterceptorService:
@@ -146,9 +146,9 @@ class InterceptorService(Service):
         self._connector.settings = ConnectSettings(attempt_delay=options.happy_eyeballs_delay)
 
     def stopService(self) -> Deferred[None]:
-        """Stop accepting, let exchanges finish for ``shutdown_grace`` seconds, then end the rest."""
+        """Stop accepting, give exchanges ``shutdown_grace`` seconds to finish, end the rest."""
         if self._stopped is None:
-            super().stopService()
+            self.running = 0
             self._stopped = Deferred.fromCoroutine(self._stop())
         return self._stopped
 

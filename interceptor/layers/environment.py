@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
     from interceptor.hooks.bus import HookBus
-    from interceptor.interfaces import IRules, IUpstreamConnector
+    from interceptor.interfaces import IUpstreamConnector
     from interceptor.layers.session import Session
     from interceptor.model.options import Options
 
@@ -49,7 +49,10 @@ class Settings:
 
 
 class Environment:
-    """One proxy instance as its sessions see it. ``settings`` is replaced when options change."""
+    """One proxy instance as its sessions see it. ``settings`` is replaced when options change.
+
+    ``rules`` is the module or object that provides `interceptor.interfaces.IRules`.
+    """
 
     __slots__ = ("_idle", "clock", "connector", "hooks", "options", "rules", "sessions", "settings")
 
@@ -59,7 +62,7 @@ class Environment:
         options: Options,
         hooks: HookBus,
         connector: IUpstreamConnector,
-        rules: IRules,
+        rules: Any,
     ) -> None:
         self.clock = clock
         self.options = options

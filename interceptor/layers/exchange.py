@@ -42,19 +42,19 @@ _IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE
 """RFC 9110 section 9.2.2."""
 
 
-class Killed(InterceptorError):
+class KilledError(InterceptorError):
     """A hook killed the flow. The client is answered nothing."""
 
     code = "killed"
 
 
-class Abandoned(InterceptorError):
+class AbandonedError(InterceptorError):
     """The other half of the exchange is over, and this half with it."""
 
     code = "abandoned"
 
 
-class TooLarge(InterceptorError):
+class BodyTooLargeError(InterceptorError):
     """A request's body is over ``body_size_limit``."""
 
     code = "body-too-large"
@@ -168,11 +168,11 @@ class HTTPExchange:
             # It may be that very hook that calls: let it come to rest before it is cancelled.
             self._layer.context.environment.clock.callLater(0, self._cancel_hook)
         elif not self._firing:
-            self._task.abort(Killed(self._kill_message()))
+            self._task.abort(KilledError(self._kill_message()))
 
     def _cancel_hook(self) -> None:
         if self._in_hook:
-            self._task.abort(Killed(self._kill_message()))
+            self._task.abort(KilledError(self._kill_message()))
 
     def _kill_message(self) -> str:
         error = self.flow.error
@@ -208,7 +208,7 @@ class HTTPExchange:
         flow = self.flow
         self._attention = False
         if flow.killed:
-            raise Killed(self._kill_message())
+            raise KilledError(self._kill_message())
         if not flow.intercepted:
             return
         if self._hooks.intercept is not None:
@@ -257,7 +257,7 @@ class HTTPExchange:
         limit = self._settings.body_size_limit
         length = self._head.framing.length
         if length is not None and length > limit:
-            raise TooLarge(f"a request body of {length} bytes is over body_size_limit ({limit})")
+            raise BodyTooLargeError(f"a request body of {length} bytes is over body_size_limit ({limit})")
         stream = self._stream
         if self._head.framing.expect_continue:
             # RFC 9110 section 10.1.1: whoever wants the body before forwarding has to ask for it.
@@ -271,7 +271,7 @@ class HTTPExchange:
             if type(event) is Data:
                 body.append(event.data)
                 if body.length > limit:
-                    raise TooLarge(f"the request body is over body_size_limit ({limit} bytes)")
+                    raise BodyTooLargeError(f"the request body is over body_size_limit ({limit} bytes)")
                 if event.end_of_message:
                     break
             elif type(event) is EndOfMessage:
@@ -323,6 +323,9 @@ class HTTPExchange:
             self._start_pump(self._stream_request(server))
             return
         body = request.body_object
+        if self._head.framing.expect_continue:
+            # The body is there: nothing is left to wait for.
+            request.headers.pop("expect", None)
         if isinstance(body, Body):
             server.send_head(request, body.length)
             self._start_pump(self._upload(server, body))
@@ -337,16 +340,16 @@ class HTTPExchange:
     def _pumped(self, error: BaseException | None) -> None:
         waiting, self._request_sent = self._request_sent, None
         self._pump = None
-        if error is not None and not isinstance(error, (Abandoned, UpstreamError)):
+        if error is not None and not isinstance(error, (AbandonedError, UpstreamError)):
             # What the server's side has to say is met by the half that waits for the response.
-            self._task.abort(error if isinstance(error, Exception) else Abandoned(repr(error)))
+            self._task.abort(error if isinstance(error, Exception) else AbandonedError(repr(error)))
         if waiting is not None:
             waiting.callback(None)
 
     def _end_pump(self) -> None:
         pump, self._pump = self._pump, None
         if pump is not None:
-            pump.abort(Abandoned("the response is complete"))
+            pump.abort(AbandonedError("the response is complete"))
 
     async def _upload(self, server: Any, body: Body) -> None:
         for chunk in body.chunks():
@@ -414,7 +417,7 @@ class HTTPExchange:
                 url=self.flow.request.url,
             )
         if self.flow.killed:
-            raise Killed(self._kill_message())
+            raise KilledError(self._kill_message())
 
     # From the server
 
@@ -647,7 +650,7 @@ def describe(error: Exception) -> tuple[str, int, str]:
         return error.code, 502, str(error)
     if isinstance(error, LocalProtocolError):
         return error.code, 502, str(error)
-    if isinstance(error, (ProtocolError, UpstreamError, TooLarge)):
+    if isinstance(error, (ProtocolError, UpstreamError, BodyTooLargeError)):
         return error.code, getattr(error, "status", 502), str(error)
     if isinstance(error, InterceptorError):
         status = getattr(error, "status", 502 if error.code == "stream-failed" else 0)

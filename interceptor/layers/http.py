@@ -82,9 +82,7 @@ class HTTPLayer(Layer):
     def _route(self, request: Request) -> None:
         assert self.destination is not None
         scheme, host, port = self.destination
-        request.scheme_bytes = scheme
-        request.host_bytes = host
-        request.port = port
+        request.set_destination(scheme, host, port)
         request.first_line_format = "relative"
         if self.rewrite_host and not self.context.environment.settings.keep_host_header:
             wanted = host_field(scheme, host, port)

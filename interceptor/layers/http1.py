@@ -18,6 +18,7 @@ from interceptor.layers.task import Task
 from interceptor.model.connections import format_address
 from interceptor.net.gate import BACKLOG
 from interceptor.net.sides import SideProtocol
+from interceptor.wire.framing import Mode
 from interceptor.wire.http1 import HTTP1ClientCodec, HTTP1Limits, HTTP1ServerCodec
 from interceptor.wire.httpevents import CONNECTION_CLOSED, NEED_DATA
 
@@ -38,13 +39,13 @@ _HIGH_WATER = 65536
 """Bytes held unread above which the peer is not read from."""
 
 
-class ClientGone(InterceptorError):
+class ClientGoneError(InterceptorError):
     """The client closed or reset its connection before the exchange was over."""
 
     code = "client-disconnected"
 
 
-class ClientTooSlow(InterceptorError):
+class ClientTooSlowError(InterceptorError):
     """The client let a deadline pass. ``status`` is what it may be told."""
 
     def __init__(self, message: str, code: str, status: int = 408) -> None:
@@ -124,7 +125,7 @@ class HTTP1ServerProtocol(_HTTP1Protocol):
             HTTP1Limits(
                 head_size=settings.head_size_limit, field_count=settings.header_count_limit
             ),
-            settings.http_framing,
+            cast(Mode, settings.http_framing),
         )
         self.in_exchange = False
         self.draining = False
@@ -140,7 +141,7 @@ class HTTP1ServerProtocol(_HTTP1Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self._broken is None:
-            self._broken = ClientGone("the client closed its connection")
+            self._broken = ClientGoneError("the client closed its connection")
         self.task.abort(self._broken)
 
     def timed_out(self) -> None:
@@ -148,14 +149,14 @@ class HTTP1ServerProtocol(_HTTP1Protocol):
             # A kept-alive connection that is not used any more: nobody is waiting for a word.
             self.side.close(self._settings.close_timeout)
             return
-        error = ClientTooSlow(
+        error = ClientTooSlowError(
             f"the client was too slow: no {self._waiting_for} in time",
             f"{self._waiting_for}-timeout",
         )
         self.task.abort(error)
 
     def write_timed_out(self) -> None:
-        self._broken = ClientGone("the client stopped reading", "client-not-reading")
+        self._broken = ClientGoneError("the client stopped reading", "client-not-reading")
         self.task.abort(self._broken)
         self.side.abort()
 
@@ -201,9 +202,9 @@ class HTTP1ServerProtocol(_HTTP1Protocol):
             elif not side.closing:
                 unread = not self.codec.request_complete or self.codec.buffered > 0
                 side.close(self._settings.close_timeout, linger=unread)
-        elif isinstance(error, (RemoteProtocolError, ClientTooSlow)):
+        elif isinstance(error, (RemoteProtocolError, ClientTooSlowError)):
             self.layer.refuse(self, error)
-        elif not isinstance(error, ClientGone):
+        elif not isinstance(error, ClientGoneError):
             self.log.failure("exchange failed: {error}", error=error)
             side.abort()
 
@@ -222,10 +223,15 @@ class HTTP1ServerProtocol(_HTTP1Protocol):
         self.side.write(self.codec.send_informational(response))
 
     def send_head(self, request: Request, response: Response, length: int | None) -> None:
-        self.side.write(self.codec.send_head(request, response, length))
+        self.side.write(self.codec.send_head(request, response, length, self._last))
 
     def send_message(self, request: Request, response: Response, body: bytes) -> None:
-        self.side.write(self.codec.send_message(request, response, body))
+        self.side.write(self.codec.send_message(request, response, body, self._last))
+
+    @property
+    def _last(self) -> bool:
+        """Whether this response has to be the connection's last one."""
+        return self.draining or not self.codec.request_complete
 
     def send_continue(self) -> None:
         """Ask for the body that the client holds back (RFC 9110 section 10.1.1)."""
@@ -271,7 +277,7 @@ class HTTP1ClientProtocol(_HTTP1Protocol):
             HTTP1Limits(
                 head_size=settings.head_size_limit, field_count=settings.header_count_limit
             ),
-            settings.http_framing,
+            cast(Mode, settings.http_framing),
         )
 
     # What the side tells

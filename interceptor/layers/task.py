@@ -55,24 +55,24 @@ class Task:
         self._abort = None
 
     def _step(self, result: object) -> object:
-        # Called back by the Deferred that was awaited. The coroutine reads the outcome from that
-        # Deferred itself, so `result` only has to be swallowed here.
+        # Called back by the Deferred that was awaited. The coroutine reads a value from that
+        # Deferred itself; a failure, whose owner is still calling us, has to be thrown.
         self._waiting = None
         self._running = True
         coroutine = self._coroutine
-        error: Exception | None = None
         try:
-            if self._abort is not None:
-                error, self._abort = self._abort, None
-                waiting = coroutine.throw(error)
+            order = self._take_order()
+            if order is not None:
+                waiting = coroutine.throw(order)
+            elif isinstance(result, Failure):
+                waiting = result.throwExceptionIntoGenerator(coroutine)
             else:
                 waiting = coroutine.send(None)
-            while self._abort is not None:
-                # The order came while the coroutine ran: it takes effect at this wait.
-                error, self._abort = self._abort, None
+            while (order := self._take_order()) is not None:
+                # It came while the coroutine ran, and takes effect at this wait.
                 waiting.addErrback(_swallow)
                 waiting.cancel()
-                waiting = coroutine.throw(error)
+                waiting = coroutine.throw(order)
         except StopIteration:
             self._end(None)
             return None
@@ -83,6 +83,11 @@ class Task:
         self._waiting = waiting
         waiting.addBoth(self._step)
         return None
+
+    def _take_order(self) -> Exception | None:
+        order = self._abort
+        self._abort = None
+        return order
 
     def _end(self, error: BaseException | None) -> None:
         self._running = False

@@ -108,6 +108,12 @@ class Request(Message):
         self.timestamp_end = self.timestamp_start
         return self
 
+    def set_destination(self, scheme: bytes, host: bytes, port: int) -> None:
+        """Send the request somewhere else and leave its Host field as it is. Nothing is checked."""
+        self.scheme_bytes = scheme
+        self.host_bytes = host
+        self._port = port
+
     # The first line
 
     @property

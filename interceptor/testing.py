@@ -1,0 +1,440 @@
+"""For tests of hooks, scripts and addons: flows to order, a chain of addons, a proxy in memory.
+
+Nothing here opens a socket, starts a thread by itself or waits for real time. The three pieces,
+from the smallest:
+
+`make_flow` gives a flow to call a hook with. `HookTester` runs addons or scripts as the proxy would
+(``start``, options, ``ctx``) and fires events at them. `MemoryProxy` is a whole proxy between a
+client and origins in memory::
+
+    class GreetingTests(SynchronousTestCase):
+        def test_header(self):
+            proxy = MemoryProxy(Greeting())
+            self.addCleanup(proxy.close)
+            proxy.origin("example.test").respond(http.Response.make(200, b"hello"))
+            response = proxy.get("http://example.test/")
+            self.assertEqual(response.headers["X-Greeting"], "hello")
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import ServerFactory
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+from interceptor.hooks.addons import AddonChain
+from interceptor.hooks.events import EVENTS, PER_ADDON
+from interceptor.hooks.scripts import Script
+from interceptor.layers import rules
+from interceptor.layers.environment import Environment
+from interceptor.layers.session import ProxyFactory
+from interceptor.model.connections import ClientConnection, ServerConnection
+from interceptor.model.coreoptions import core_options
+from interceptor.model.flow import Error, HTTPFlow
+from interceptor.model.http import Request, Response
+from interceptor.model.modes import parse_mode
+from interceptor.model.options import Options
+from interceptor.net.memory import HalfCloseRecorder, MemoryLink, MemoryNetwork
+from interceptor.wire.http1 import HTTP1ClientCodec, HTTP1Limits, HTTP1ServerCodec
+from interceptor.wire.httpevents import (
+    CONNECTION_CLOSED,
+    NEED_DATA,
+    Data,
+    EndOfMessage,
+    RequestHead,
+    ResponseHead,
+)
+
+__all__ = [
+    "EventRecorder",
+    "HookTester",
+    "MemoryClient",
+    "MemoryOrigin",
+    "MemoryProxy",
+    "TestClock",
+    "make_flow",
+    "make_options",
+]
+
+PROXY_ADDRESS = ("proxy.test", 8080)
+"""Where a `MemoryProxy` listens, in its network."""
+
+
+class TestClock(Clock):
+    """A clock that passes for a reactor wherever one only asks for time, or to be called."""
+
+    def callFromThread(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        """Call ``function`` at once: there are no threads here."""
+        function(*args, **kwargs)
+
+
+def make_options(**values: Any) -> Options:
+    """Return the core options, with some ``values`` set."""
+    options = core_options()
+    options.update(**values)
+    return options
+
+
+def make_flow(
+    url: str = "http://example.test/",
+    *,
+    method: str = "GET",
+    content: str | bytes = b"",
+    headers: Any = (),
+    response: Response | int | None = None,
+    error: str | None = None,
+    client_address: tuple[str, int] = ("192.0.2.1", 50000),
+) -> HTTPFlow:
+    """Return a flow as a hook would get it.
+
+    ``response`` is the server's response, or a status for an empty one; None leaves the flow where
+    the ``request`` event finds it. ``error`` is the message of a failure.
+    """
+    server_conn = ServerConnection()
+    flow = HTTPFlow(ClientConnection(client_address, PROXY_ADDRESS, time.time()), server_conn)
+    flow.request = Request.make(method, url, content, headers)
+    flow.request.first_line_format = "absolute"
+    if isinstance(response, int):
+        response = Response.make(response)
+    flow.response = response
+    if response is not None:
+        server_conn.address = (flow.request.host, flow.request.port)
+    if error is not None:
+        flow.error = Error(error)
+    return flow
+
+
+class EventRecorder:
+    """An addon that listens to every event, or to those named, and notes them in ``events``.
+
+    ``events`` holds (name, argument) pairs; ``names`` only the names. ``actions`` maps an event's
+    name to a function that is called with the argument, and may answer like a hook.
+    """
+
+    def __init__(self, *names: str, **actions: Callable[..., Any]) -> None:
+        self.events: list[tuple[str, Any]] = []
+        every = [name for name in EVENTS if name not in PER_ADDON and name not in ("tick", "log")]
+        for name in {*(names or every), *actions}:
+            setattr(self, name, self._hook(name, actions.get(name)))
+
+    def _hook(self, name: str, action: Callable[..., Any] | None) -> Callable[..., Any]:
+        if not EVENTS[name].arguments:
+
+            def silent() -> Any:
+                self.events.append((name, None))
+                return None if action is None else action()
+
+            return silent
+
+        def hook(argument: Any) -> Any:
+            self.events.append((name, argument))
+            return None if action is None else action(argument)
+
+        return hook
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the events so far, in order."""
+        return [name for name, _ in self.events]
+
+    def arguments(self, name: str) -> list[Any]:
+        """Return the arguments with which an event came."""
+        return [argument for each, argument in self.events if each == name]
+
+
+class HookTester:
+    """Addons and scripts on a chain of their own, with options, ``ctx`` and a clock.
+
+    ``addons`` are objects, or texts that name scripts with their arguments.
+    """
+
+    def __init__(
+        self, *addons: object, clock: TestClock | None = None, master: Any = None, **options: Any
+    ) -> None:
+        self.clock = TestClock() if clock is None else clock
+        self.options = core_options()
+        self.options.assign(options, defer=True)
+        self.chain = AddonChain(self.options, reactor=self.clock, master=master)
+        self.chain.start()
+        try:
+            for addon in addons:
+                self.chain.add(Script(addon) if isinstance(addon, str) else addon)
+            self.options.check_deferred()
+            running = self.chain.running()
+        except BaseException:
+            self.close()
+            raise
+        failures: list[Failure] = []
+        running.addErrback(failures.append)
+        for failure in failures:
+            self.close()
+            failure.raiseException()
+
+    def fire(self, event: str, argument: Any = None) -> Any:
+        """Fire an event; return None, or a Deferred where a hook did not answer at once.
+
+        Raises `interceptor.errors.HookFailed` as the proxy would meet it.
+        """
+        fire = getattr(self.chain.bus, event)
+        return None if fire is None else fire(argument)
+
+    def close(self) -> Deferred[None]:
+        """Call ``done`` on everything and let go of it."""
+        return self.chain.shutdown(deadline=0)
+
+
+class MemoryProxy:
+    """A proxy whose clients and origins are in memory, and whose time is a clock's.
+
+    ``addons`` as for `HookTester`; ``mode`` as for the option. ``chunk`` says how many bytes arrive
+    at once, as in `interceptor.net.memory.MemoryLink`. Options are given by name.
+    """
+
+    def __init__(
+        self,
+        *addons: object,
+        mode: str = "regular",
+        chunk: int | None = None,
+        **options: Any,
+    ) -> None:
+        self.clock = TestClock()
+        self.network = MemoryNetwork(self.clock, chunk=chunk)
+        self.tester = HookTester(*addons, clock=self.clock, **options)
+        self.options = self.tester.options
+        self.bus = self.tester.chain.bus
+        self.environment = Environment(self.clock, self.options, self.bus, self.network, rules)
+        self.options.subscribe(lambda options, updated: self.environment.options_changed())
+        self.factory = ProxyFactory(self.environment, parse_mode(mode))
+        self.factory.open()
+        self.network.listen(PROXY_ADDRESS, self.factory)
+
+    def origin(self, host: str = "example.test", port: int = 80) -> MemoryOrigin:
+        """Return a new origin that listens at ``host`` and ``port``."""
+        return MemoryOrigin(self.network, (host, port))
+
+    def client(self, chunk: int | None = None) -> MemoryClient:
+        """Return a new client, connected to the proxy."""
+        return MemoryClient(self, chunk)
+
+    def get(self, url: str, headers: Any = ()) -> Response:
+        """Send one GET through the proxy on a connection of its own, and return the response."""
+        return self.send(Request.make("GET", url, b"", headers))
+
+    def send(self, request: Request) -> Response:
+        """Send one request through the proxy, and return the response.
+
+        Raises `AssertionError` where none has come when nothing moves any more: a hook is waiting,
+        or an origin does not answer. Use `client` to test that.
+        """
+        client = self.client()
+        client.send_request(request)
+        response = client.response(request.method_bytes)
+        assert response is not None, "there is no response yet; the client has " + repr(
+            client.received
+        )
+        client.close()
+        self.network.flush()
+        return response
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, and then everything move that can."""
+        self.network.advance(seconds)
+
+    def flush(self) -> None:
+        """Let everything move that can."""
+        self.network.flush()
+
+    def close(self) -> None:
+        """End all connections and all addons."""
+        for session in tuple(self.environment.sessions):
+            session.side.abort()
+        self.network.flush()
+        self.tester.close()
+
+
+class MemoryClient:
+    """A client of a `MemoryProxy`. What it has received and not taken is in ``received``."""
+
+    def __init__(self, proxy: MemoryProxy, chunk: int | None = None) -> None:
+        self._proxy = proxy
+        self.peer = HalfCloseRecorder()
+        self.link: MemoryLink = proxy.network.dial(PROXY_ADDRESS, self.peer, chunk=chunk)
+        proxy.network.flush()
+
+    @property
+    def received(self) -> bytes:
+        """What came from the proxy and was not taken yet."""
+        return self.peer.data
+
+    @property
+    def closed(self) -> bool:
+        """Whether the proxy closed the connection, or its direction of it."""
+        return self.peer.ended or self.peer.lost is not None
+
+    def take(self) -> bytes:
+        """Return `received` and forget it."""
+        return self.peer.take()
+
+    def send(self, data: bytes) -> MemoryClient:
+        """Send bytes, and let everything move that can."""
+        self.peer.write(data)
+        self._proxy.network.flush()
+        return self
+
+    def send_request(self, request: Request) -> MemoryClient:
+        """Send a request as a proxy's client does, with its whole URL as the target."""
+        codec = HTTP1ClientCodec(HTTP1Limits(), "pass", "absolute")
+        return self.send(codec.send_message(request, request.raw_content or b""))
+
+    def end(self) -> MemoryClient:
+        """Close our direction only."""
+        self.peer.close_write()
+        self._proxy.network.flush()
+        return self
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.peer.close()
+        self._proxy.network.flush()
+
+    def abort(self) -> None:
+        """Reset the connection."""
+        self.peer.transport.abortConnection()
+        self._proxy.network.flush()
+
+    def response(self, method: bytes = b"GET") -> Response | None:
+        """Take one complete response from `received`, its body included; None while there is none.
+
+        Raises `interceptor.errors.RemoteProtocolError` for one that ends in the middle.
+        """
+        codec = HTTP1ClientCodec(HTTP1Limits(), "repair")
+        codec.send_head(Request.make(method, "http://example.test/"), 0)
+        codec.receive_data(self.received)
+        if self.closed:
+            codec.receive_eof()
+        response: Response | None = None
+        body = b""
+        while True:
+            event = codec.next_event(time.time())
+            if event is NEED_DATA or event is CONNECTION_CLOSED:
+                return None
+            if isinstance(event, ResponseHead):
+                if event.response.status_code < 200:
+                    continue
+                response = event.response
+                ended = event.end_of_message
+            elif isinstance(event, Data):
+                body += event.data
+                ended = event.end_of_message
+            else:
+                ended = True
+            if ended:
+                assert response is not None
+                if isinstance(event, EndOfMessage):
+                    response.trailers = event.trailers
+                response.attach_body(body)
+                self.peer.data = codec.take_rest()
+                return response
+
+
+class MemoryOrigin:
+    """A server in a `MemoryProxy`'s network.
+
+    It answers each request with the next of the answers that `respond` was given, and with the last
+    one from then on; without any it keeps silent, and `send` does what the test wants. The requests
+    are in ``requests``, whole; ``connections`` are the raw peers.
+    """
+
+    def __init__(self, network: MemoryNetwork, address: tuple[str, int]) -> None:
+        self._network = network
+        self._answers: list[Response | bytes | Callable[[Request], Any]] = []
+        self.requests: list[Request] = []
+        self.connections: list[_OriginPeer] = []
+        factory: Any = ServerFactory.forProtocol(lambda: _OriginPeer(self))
+        factory.noisy = False
+        self.port = network.listen(address, factory)
+
+    @property
+    def received(self) -> bytes:
+        """All bytes that came, over all connections."""
+        return b"".join(peer.data for peer in self.connections)
+
+    def respond(self, *answers: Response | bytes | Callable[[Request], Any]) -> MemoryOrigin:
+        """Set the answers: responses, raw bytes, or functions of the request that return either."""
+        self._answers.extend(answers)
+        return self
+
+    def send(self, data: bytes) -> None:
+        """Send raw bytes on the newest connection, and let everything move that can."""
+        self.connections[-1].write(data)
+        self._network.flush()
+
+    def close(self) -> None:
+        """Close the newest connection."""
+        self.connections[-1].close()
+        self._network.flush()
+
+    def abort(self) -> None:
+        """Reset the newest connection."""
+        self.connections[-1].transport.abortConnection()
+        self._network.flush()
+
+    def answer(self, peer: _OriginPeer, request: Request) -> bytes | None:
+        """Return the answer to a request, as bytes."""
+        self.requests.append(request)
+        if not self._answers:
+            return None
+        answer: Any = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        if callable(answer):
+            answer = answer(request)
+        if isinstance(answer, Response):
+            body = answer.raw_content or b""
+            return peer.codec.send_message(request, answer, body)
+        return answer  # type: ignore[no-any-return]
+
+
+class _OriginPeer(HalfCloseRecorder):
+    """One connection to a `MemoryOrigin`."""
+
+    def __init__(self, origin: MemoryOrigin) -> None:
+        super().__init__()
+        self._origin = origin
+        self._request: Request | None = None
+        self._body: list[bytes] = []
+        self.codec = HTTP1ServerCodec(HTTP1Limits(), "repair")
+        self.data = b""
+
+    def connectionMade(self) -> None:
+        self._origin.connections.append(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        super().dataReceived(data)
+        self.codec.receive_data(data)
+        self._read()
+
+    def _read(self) -> None:
+        while True:
+            event = self.codec.next_event(time.time())
+            if event is NEED_DATA or event is CONNECTION_CLOSED:
+                return
+            ended = isinstance(event, EndOfMessage) or getattr(event, "end_of_message", False)
+            if isinstance(event, RequestHead):
+                self._request, self._body = event.request, []
+            elif isinstance(event, Data):
+                self._body.append(event.data)
+            elif isinstance(event, EndOfMessage) and self._request is not None:
+                self._request.trailers = event.trailers
+            if ended and self._request is not None:
+                self._complete(self._request)
+
+    def _complete(self, request: Request) -> None:
+        request.attach_body(b"".join(self._body))
+        answer = self._origin.answer(self, request)
+        if answer is not None:
+            self.write(answer)
+        self.codec.next_cycle()
