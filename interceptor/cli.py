@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from interceptor.errors import InterceptorError, ScriptError
+from interceptor.errors import InterceptorError
+from interceptor.model.wording import escape_controls
 
 if TYPE_CHECKING:
     from twisted.python.failure import Failure
@@ -37,10 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(_one_line(error))
     except click.Abort:
         return _complain("stopped")
-    except ScriptError as error:
-        # The text ends with the traceback, cut to the script's own lines.
-        return _complain(str(error))
     except InterceptorError as error:
+        # One line; a script's error goes on with the traceback, cut to the script's own lines.
         return _complain(str(error))
     except BrokenPipeError:
         # Whoever read our output has gone: nothing is left to be said, not even at exit.
@@ -154,14 +153,27 @@ def hooks() -> None:
 
 
 @commands.command()
-@click.argument("scripts", nargs=-1, required=True, metavar="SCRIPT...")
-def check(scripts: tuple[str, ...]) -> int:
-    """Load scripts without serving, and report what is wrong with them."""
-    from interceptor.hooks.check import check as find_problems
+@click.argument("scripts", nargs=-1, required=True, metavar='"SCRIPT ARGS"...')
+@click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Set an option that the scripts look at. May be repeated.",
+)
+def check(scripts: tuple[str, ...], assignments: tuple[str, ...]) -> int:
+    """Load scripts without serving, and report what is wrong with them.
 
-    problems = find_problems(scripts)
+    Nothing else is read: no configuration file, no environment variable.
+    """
+    from interceptor.hooks.check import check as find_problems
+    from interceptor.model.coreoptions import core_options
+
+    options = core_options()
+    options.set(*assignments, source="--set", defer=True)
+    problems = find_problems(scripts, options)
     for problem in problems:
-        click.echo(str(problem))
+        click.echo(escape_controls(str(problem)))
     if not problems:
         click.echo(f"{len(scripts)} script{'s' if len(scripts) > 1 else ''} checked: no problem")
     return 1 if problems else 0
@@ -255,8 +267,6 @@ def _announce(line: str) -> None:
 
 
 def _complain(message: str) -> int:
-    from interceptor.model.wording import escape_controls
-
     print(f"interceptor: {escape_controls(message)}", file=sys.stderr)
     return 1
 

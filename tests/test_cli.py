@@ -171,6 +171,16 @@ class CheckTests(CommandTestCase):
         self.assertEqual(status, 1)
         self.assertIn("SyntaxError", out)
 
+    def test_options_can_be_set(self):
+        path = self.script(
+            "def load(loader):\n    loader.add_option('pattern_', str, '', 'A pattern.')\n"
+        )
+        ended = self.command("check", "--set", "pattern_=x", path)
+        self.assertEqual(ended, (0, "1 script checked: no problem\n", ""))
+        status, out, _ = self.command("check", "--set", "patern_=x", path)
+        self.assertEqual(status, 1)
+        self.assertIn("unknown option `patern_`: did you mean `pattern_`?", out)
+
     def test_a_script_is_needed(self):
         self.assertIn("Missing argument", self.refused("check"))
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import socket
 import sys
+import tempfile
 from pathlib import Path
 
 from tests.functional.harness import (
@@ -24,6 +26,15 @@ def running():
 
 def done():
     print("script: done", flush=True)
+"""
+
+
+REACTOR_RUNS = """
+from twisted.internet import reactor
+
+
+def running():
+    reactor.callLater(0, print, "script: the reactor runs", flush=True)
 """
 
 
@@ -57,15 +68,17 @@ class ForegroundTests(FunctionalTestCase):
             self.assertEqual(lines[2:], ["script: done"])
 
     async def test_each_listener_is_announced(self):
-        # Relative, because the name of a socket may have no more than 107 bytes.
+        # The name of a socket may have no more than 107 bytes: the test's directory is too deep.
+        directory = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, directory)
         process = self.start(
-            "-m", "reverse:http://example.org@[::1]:0", "-m", "regular@unix:a.sock"
+            "-m", "reverse:http://example.org@[::1]:0", "-m", f"regular@unix:{directory}/a"
         )
         await process.until(lambda p: p.out.count(b"\n") == 3)
         first, second, third = process.out.decode().splitlines()
         self.assertRegex(first, r"^listening: regular on 127\.0\.0\.1:\d+$")
         self.assertRegex(second, r"^listening: reverse:http://example\.org on \[::1\]:\d+$")
-        self.assertTrue(third.startswith("listening: regular on unix:"))
+        self.assertEqual(third, f"listening: regular on unix:{directory}/a")
 
     async def test_wrong_options_end_it(self):
         self.assertEqual(
@@ -104,23 +117,26 @@ class DaemonTests(FunctionalTestCase):
     def program(self, name: str) -> Path:
         return Path(sys.executable).parent / name
 
-    async def test_twistd_serves_and_stops(self):
-        process = self.start_process(
-            self.program("twistd"), "-n", "--pidfile=", "interceptor", "-m", "regular@0"
-        )
-        await process.until(lambda p: b"listening: regular on 127.0.0.1:" in p.out)
+    async def stopped(self, name: str, *arguments: str) -> Completed:
+        """Wait until a service listens and its reactor runs, then tell it to stop."""
+        script = self.write("runs.py", REACTOR_RUNS)
+        words = [*arguments, "interceptor", "-m", "regular@0", "-s", str(script)]
+        process = self.start_process(self.program(name), *words)
+        await process.until(lambda p: b"the reactor runs" in p.out)
+        self.assertIn(b"listening: regular on 127.0.0.1:", process.out)
         process.signal(signal.SIGTERM)
-        ended = await process.ended(STOP_TIMEOUT)
+        return await process.ended(STOP_TIMEOUT)
+
+    async def test_twistd_serves_and_stops(self):
+        ended = await self.stopped("twistd", "-n", "--pidfile=")
         # twistd ends itself with the signal it was ended by, once all is done.
         self.assertEqual(ended.status, -signal.SIGTERM)
         self.assertIn(b"Server Shut Down", ended.out)
 
     async def test_twist_serves_and_stops(self):
-        process = self.start_process(self.program("twist"), "interceptor", "-m", "regular@0")
-        await process.until(lambda p: b"listening: regular on 127.0.0.1:" in p.out + p.err)
-        process.signal(signal.SIGTERM)
-        ended = await process.ended(STOP_TIMEOUT)
+        ended = await self.stopped("twist")
         self.assertEqual(ended.status, -signal.SIGTERM)
+        self.assertIn(b"Main loop terminated", ended.out)
 
     async def test_what_cannot_start_ends_with_a_failure(self):
         bad = self.write("bad.py", BAD_SCRIPT)
@@ -146,7 +162,8 @@ class DaemonTests(FunctionalTestCase):
             self.program("twistd"), "--logfile=log", "interceptor", "-m", "regular@0", "-s", bad
         )
         self.assertEqual(ended.status, 1)
-        self.assertIn(b"bad.py", ended.out + ended.err)
+        self.assertIn(b"ScriptError", ended.out + ended.err)
+        self.assertIn("ZeroDivisionError", (self.directory / "log").read_text())
 
     async def test_a_daemon_serves_until_it_is_killed(self):
         kill = require("kill")
