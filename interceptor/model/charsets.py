@@ -99,10 +99,11 @@ def encode(text: str, content_type: str, old: bytes) -> tuple[bytes, str]:
     content so far, began is kept. Where there is none that does, it is UTF-8, and the Content-Type
     then says so. Surrogates become the bytes that they stand for.
     """
+    start = text[:_PRESCAN].encode("ascii", "replace")
     charset = (
         _mark(old)
         or declared(content_type)
-        or _by_kind(content_type, text[:_PRESCAN].encode("ascii", "replace"))
+        or _by_kind(content_type, start)
         or ("utf-8" if _evidently_utf8(old) else "latin-1")
     )
     try:
@@ -112,7 +113,8 @@ def encode(text: str, content_type: str, old: bytes) -> tuple[bytes, str]:
     else:
         if content.isascii() or guess(content_type, content) == charset:
             return content, content_type
-    if declared(content_type) != "utf-8":
+    # Guessing would find UTF-8 from its bytes, too, but others do not guess like that.
+    if (declared(content_type) or _by_kind(content_type, start)) != "utf-8":
         content_type = with_charset(content_type, "utf-8")
     return text.encode("utf-8", "surrogateescape"), content_type
 

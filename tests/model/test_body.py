@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
+import tempfile
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from interceptor.errors import InterceptorError
-from interceptor.model import body as body_module
 from interceptor.model.body import Body
 
 
@@ -107,17 +107,17 @@ class BodyFailureTests(SynchronousTestCase):
         raise OSError(28, "No space left on device")
 
     def test_no_file(self) -> None:
-        self.patch(body_module.tempfile, "TemporaryFile", self.fail)
+        self.patch(tempfile, "TemporaryFile", self.fail)
         self.assert_spool_failed(Body(0).append, b"x")
 
     def test_full_disk(self) -> None:
         body = filled(0, b"x")
-        self.patch(body_module.os, "pwrite", self.fail)
+        self.patch(os, "pwrite", self.fail)
         self.assert_spool_failed(body.append, b"y")
 
     def test_unreadable(self) -> None:
         body = filled(0, b"x")
-        self.patch(body_module.os, "pread", self.fail)
+        self.patch(os, "pread", self.fail)
         self.assert_spool_failed(body.getvalue)
 
     def test_shortened(self) -> None:
@@ -127,5 +127,5 @@ class BodyFailureTests(SynchronousTestCase):
 
     def test_no_descriptor_for_a_copy(self) -> None:
         body = filled(0, b"x")
-        self.patch(body_module.os, "dup", self.fail)
+        self.patch(os, "dup", self.fail)
         self.assert_spool_failed(body.copy)
