@@ -6,7 +6,7 @@ or the link be unlike a socket, one of the two classes shows it.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet import reactor
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
@@ -14,8 +14,14 @@ from twisted.internet.protocol import ClientFactory
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
+from interceptor.net.addresses import as_pair
 from interceptor.net.gate import PEER, ReadGate, WriteGate
 from interceptor.net.memory import HalfCloseRecorder, MemoryLink, Recorder, RecorderFactory
+
+if TYPE_CHECKING:
+    _Case = TestCase
+else:
+    _Case = object
 
 LOTS = 8 * 1024 * 1024
 """More than a socket's buffers hold on either side."""
@@ -33,8 +39,8 @@ class Connecting(ClientFactory):
         return self.made
 
 
-class TransportContract:
-    """The tests. `join` connects two protocols, `until` lets things happen until something is so."""
+class TransportContract(_Case):
+    """The tests. `join` connects two protocols; `until` and `rest` let things happen."""
 
     near: Any
     far: Any
@@ -162,7 +168,7 @@ class TransportContract:
         self.failureResultOf(waiting, ConnectionLost)
 
     async def test_an_ended_gate_hears_of_the_end_once(self):
-        near, far = await self.joined()
+        _, far = await self.joined()
         ends = []
         gate = ReadGate(far)
 
@@ -198,7 +204,7 @@ class TCPTests(TransportContract, TestCase):
         factory = RecorderFactory(lambda: far)
         port = reactor.listenTCP(0, factory, interface="127.0.0.1")
         self.addCleanup(port.stopListening)
-        reactor.connectTCP("127.0.0.1", port.getHost().port, Connecting(near))
+        reactor.connectTCP("127.0.0.1", as_pair(port.getHost())[1], Connecting(near))
         await self.until(lambda: near.transport and far.transport)
         for each in (near, far):
             self.addCleanup(self.leave, each)
