@@ -36,22 +36,20 @@ class Printer:
     ``Authorization``, ``Cookie`` and the like. A CONNECT tunnel gets its line when it is asked
     for, and another if it fails.
 
-    With ``observes_only`` bodies are not kept for its sake, so that it has none to print and none
-    to search. Both `needs_bodies` and whether a printer is needed at all depend on the options:
-    `keep_printer` sees to that.
+    It only observes: bodies are not kept for its sake, so that as a rule it has none to print and
+    none to search. `BodyPrinter` is for those, and `keep_printer` for choosing.
     """
 
     name = "printer"
+    observes_only = True
 
     def __init__(
         self,
         output: LineOutput,
         environment: Mapping[str, str] | None = None,
         *,
-        observes_only: bool = True,
         reveal: bool = False,
     ) -> None:
-        self.observes_only = observes_only
         self._output = output
         self._environment = os.environ if environment is None else environment
         self._reveal = reveal
@@ -106,6 +104,16 @@ class Printer:
         self._output.write("\n".join(lines))
 
 
+class BodyPrinter(Printer):
+    """A printer for whose sake bodies are gathered, so that they can be printed and searched."""
+
+    observes_only = False
+
+    def request(self, flow: HTTPFlow) -> None:
+        # Without a hook for it the request's body would stream by.
+        return None
+
+
 def view_filter(options: Options) -> Filter | None:
     """The option ``view_filter``, compiled. Raises `OptionsError` with the column of a mistake."""
     text = options.view_filter
@@ -139,13 +147,13 @@ def keep_printer(
 
     def fit(options: Options, updated: set[str]) -> None:
         nonlocal printer
-        observes_only = not needs_bodies(options)
+        kind = BodyPrinter if needs_bodies(options) else Printer
         wanted = options.flow_detail > 0
-        if printer is not None and not (wanted and printer.observes_only == observes_only):
+        if printer is not None and not (wanted and type(printer) is kind):
             gone, printer = printer, None
             addons.remove(gone)
         if printer is None and wanted:
-            printer = Printer(output, environment, observes_only=observes_only)
+            printer = kind(output, environment)
             addons.add(printer)
 
     fit(addons.options, set())

@@ -177,6 +177,7 @@ class KeepPrinterTests(SynchronousTestCase):
             self.options.update(**values)
             assert chain.bus.response is not None
             self.assertIs(needed, not chain.bus.response.observes_only, values)
+            self.assertIs(needed, chain.bus.request is not None, values)
             self.assertEqual(["printer"], chain.names())
 
     def test_comes_and_goes(self):
