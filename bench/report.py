@@ -37,7 +37,6 @@ _COLUMNS = (
     ("busy", "busy", "{:.2f}"),
 )
 _COSTS = {"cpu_us_per_request", "cpu_us_per_mib"}
-_LOAD_BOUND = 0.9
 
 
 def describe(lab: Lab, subjects: Sequence[str], smoke: bool) -> dict[str, Any]:
@@ -118,10 +117,10 @@ def table(result: Result) -> str:
 
 
 def _remarks(figures: Iterable[tuple[str, Figures]]) -> list[str]:
-    idle = [name for name, of in figures if of.medians.get("busy", 1.0) < _LOAD_BOUND]
-    if not idle:
+    held_up = [name for name, of in figures if of.held_up]
+    if not held_up:
         return []
-    return [f"did not get or need the whole core: {', '.join(idle)}; CPU ratios compare better"]
+    return [f"did not get or need the whole core: {', '.join(held_up)}; CPU ratios compare better"]
 
 
 def _cell(value: float | None, form: str) -> str:

@@ -82,6 +82,15 @@ class EvaluateTests(SynchronousTestCase):
         self.assertIs(self.evaluate(series(100), series(37)).verdict, Verdict.PASS)
         self.assertIs(self.evaluate(series(100), series(35)).verdict, Verdict.MISS)
 
+    def test_a_baseline_without_its_core_is_not_taken_at_its_rate(self) -> None:
+        relay = Series(
+            [Sample({"requests_per_second": 60.0, "cpu_us_per_request": 30.0, "busy": 0.6})]
+        )
+        # Half of the rate, but thrice the CPU time: 0.33 is what a free machine would show.
+        result = self.evaluate(relay, series(30, cpu=90.0))
+        self.assertIs(result.verdict, Verdict.MISS)
+        self.assertIn("CPU ratio", result.reasons[0])
+
     def test_errors_of_any_subject_fail_the_workload(self) -> None:
         result = self.evaluate(series(100), series(90), squid=series(70, problem="1 read errors"))
         self.assertIs(result.verdict, Verdict.FAILED)
