@@ -117,7 +117,8 @@ def run(
 ) -> int:
     """Run the proxy in the foreground, until SIGINT or SIGTERM.
 
-    FILTER is a filter expression that chooses which flows are printed.
+    FILTER is a filter expression that chooses which flows are printed; `interceptor filters`
+    explains them.
     """
     from interceptor.config import flow_detail, gather_options
 
@@ -141,7 +142,7 @@ def options(toml: bool) -> None:
     from interceptor.model.coreoptions import core_options
     from interceptor.model.optionreference import as_text, as_toml
 
-    click.echo(as_toml(core_options()) if toml else as_text(core_options()), nl=False)
+    _print(as_toml(core_options()) if toml else as_text(core_options()))
 
 
 @commands.command()
@@ -149,7 +150,15 @@ def hooks() -> None:
     """Print the reference of all hooks."""
     from interceptor.hooks.reference import as_text
 
-    click.echo(as_text().rstrip("\n"))
+    _print(as_text())
+
+
+@commands.command()
+def filters() -> None:
+    """Print the reference of filter expressions."""
+    from interceptor.filters.reference import as_text
+
+    _print(as_text())
 
 
 @commands.command()
@@ -173,9 +182,9 @@ def check(scripts: tuple[str, ...], assignments: tuple[str, ...]) -> int:
     options.set(*assignments, source="--set", defer=True)
     problems = find_problems(scripts, options)
     for problem in problems:
-        click.echo(escape_controls(str(problem)))
+        _print(escape_controls(str(problem)))
     if not problems:
-        click.echo(f"{len(scripts)} script{'s' if len(scripts) > 1 else ''} checked: no problem")
+        _print(f"{len(scripts)} script{'s' if len(scripts) > 1 else ''} checked: no problem")
     return 1 if problems else 0
 
 
@@ -190,8 +199,10 @@ def serve(options: Options) -> int:
     from interceptor.console import ConsoleLogObserver, wants_color
     from interceptor.service import InterceptorService
 
-    color = wants_color(options.color, sys.stderr, bool(os.environ.get("NO_COLOR")))
-    observer = ConsoleLogObserver(sys.stderr, options, color=color)
+    # A program that is started with its standard error closed has none.
+    stream = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    color = wants_color(options.color, stream, bool(os.environ.get("NO_COLOR")))
+    observer = ConsoleLogObserver(stream, options, color=color)
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
     service = InterceptorService(options, reactor=reactor, announce=_announce)
     return Foreground(service, reactor).run()
@@ -256,6 +267,17 @@ class Foreground:
         if not self._stopping:
             self._stopping = True
             self._reactor.stop()
+
+
+def _print(text: str) -> None:
+    """Print a text of one or several lines on stdout."""
+    try:
+        click.echo(text.rstrip("\n"))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise click.ClickException(f"cannot write: {error.strerror}") from None
 
 
 def _announce(line: str) -> None:

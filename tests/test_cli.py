@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import signal
@@ -128,7 +129,7 @@ class ReferenceTests(CommandTestCase):
     def test_help_names_the_commands(self):
         status, out, _ = self.command("--help")
         self.assertEqual(status, 0)
-        for name in ("run", "options", "hooks", "check"):
+        for name in ("run", "options", "hooks", "filters", "check"):
             self.assertIn(f"\n  {name} ", out)
 
     def test_options(self):
@@ -147,6 +148,23 @@ class ReferenceTests(CommandTestCase):
         self.assertEqual(status, 0)
         for name in ("requestheaders", "clientconnect", "running", "next_layer"):
             self.assertIn(name, out)
+
+    def test_filters(self):
+        status, out, _ = self.command("filters")
+        self.assertEqual(status, 0)
+        for operator in ("~c", "~bq", "~websocket"):
+            self.assertIn(operator, out)
+
+    def test_output_that_cannot_be_written(self):
+        class Full(io.StringIO):
+            def write(self, text: str) -> int:
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+        err = io.StringIO()
+        self.patch(sys, "stdout", Full())
+        self.patch(sys, "stderr", err)
+        self.assertEqual(cli.main(["options"]), 1)
+        self.assertEqual(err.getvalue(), "interceptor: cannot write: No space left on device\n")
 
 
 class CheckTests(CommandTestCase):
