@@ -198,7 +198,10 @@ class Flow:
     # State
 
     def copy(self: _F) -> _F:
-        """Return an independent copy with an ``id`` of its own, which is not live."""
+        """Return an independent copy with an ``id`` of its own, which is not live.
+
+        Of ``metadata`` the containers are copied, other objects shared.
+        """
         made = self.__class__(self.client_conn.copy(), self.server_conn.copy(), self.mode)
         made.timestamp_created = self.timestamp_created
         made.killed = self.killed
@@ -223,7 +226,7 @@ class Flow:
     def _get_state(self) -> tuple[Any, ...]:
         """Return copies of everything that `backup` keeps."""
         error = None if self.error is None else self.error.copy()
-        metadata = None if self._metadata is None else dict(self._metadata)
+        metadata = None if self._metadata is None else _copy_containers(self._metadata, {})
         return (error, self.marked, self.comment, metadata)
 
     def _set_state(self, state: tuple[Any, ...]) -> None:
@@ -235,6 +238,23 @@ class Flow:
             *state[:3],
             state[3] or None,
         )
+
+
+def _copy_containers(value: Any, done: dict[int, Any]) -> Any:
+    """Copy dictionaries, lists and sets all the way down, and pass on whatever else there is."""
+    if id(value) in done:
+        return done[id(value)]
+    made: Any
+    if type(value) is dict:
+        made = done[id(value)] = {}
+        for key, item in value.items():
+            made[key] = _copy_containers(item, done)
+        return made
+    if type(value) is list:
+        made = done[id(value)] = []
+        made.extend(_copy_containers(item, done) for item in value)
+        return made
+    return set(value) if type(value) is set else value
 
 
 class HTTPFlow(Flow):

@@ -217,10 +217,8 @@ class Request(Message):
 
     @property
     def host_header(self) -> str | None:
-        """What the client says it asks for: HTTP/2's ``:authority``, or the Host field."""
-        if self.authority_bytes:
-            return to_str(self.authority_bytes)
-        value = self.headers.get_bytes(b"host")
+        """What the client says it asks for: the Host field, or ``:authority`` from HTTP/2 on."""
+        value = self._named_host()
         return None if value is None else to_str(value)
 
     @host_header.setter
@@ -228,16 +226,23 @@ class Request(Message):
         if value is None:
             self.authority_bytes = b""
             self.headers.pop("host", None)
-        elif self.authority_bytes:
-            self.authority = value
-            if "host" in self.headers:
-                self.headers["Host"] = to_str(self.authority_bytes)
-        else:
+            return
+        old_version = self.http_version_bytes.startswith(b"HTTP/1")
+        if old_version or "host" in self.headers:
             self.headers["Host"] = to_str(to_bytes(value))
+        if self.authority_bytes or not old_version:
+            self.authority = value
+
+    def _named_host(self) -> bytes | None:
+        # RFC 9113 section 8.3.1 puts :authority before Host; in HTTP/1 scripts edit Host.
+        field = self.headers.get_bytes(b"host")
+        if field is None or not self.http_version_bytes.startswith(b"HTTP/1"):
+            return self.authority_bytes or field
+        return field
 
     @property
     def pretty_host(self) -> str:
-        """The host as the client names it, from the Host field; for display, not for decisions.
+        """The host as the client names it in `host_header`; for display, not for decisions.
 
         A client may put anything there: `host` is where the request goes.
         """
@@ -253,7 +258,7 @@ class Request(Message):
         return to_str(urls.unparse(self.scheme_bytes, to_bytes(host), port, path))
 
     def _pretty(self) -> tuple[str, int]:
-        named = self.authority_bytes or self.headers.get_bytes(b"host")
+        named = self._named_host()
         if named:
             try:
                 host, port = urls.parse_authority(named)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -232,6 +232,53 @@ class StateTests(SynchronousTestCase):
         flow.comment = "x"
         flow.revert()
         self.assertEqual("x", flow.comment)
+
+    def test_containers_in_metadata_are_copied_and_objects_shared(self) -> None:
+        flow = make_flow()
+        shared = object()
+        loop: list[Any] = [1]
+        loop.append(loop)
+        flow.metadata.update(a={"b": [1, {2}]}, c=shared, loop=loop)
+        flow.metadata["again"] = flow.metadata["a"]
+        copied = flow.copy()
+        flow.metadata["a"]["b"][1].add(3)
+        self.assertEqual({"b": [1, {2}]}, copied.metadata["a"])
+        self.assertIs(copied.metadata["a"], copied.metadata["again"])
+        self.assertIs(shared, copied.metadata["c"])
+        self.assertIs(copied.metadata["loop"], copied.metadata["loop"][1])
+
+
+class ContractTests(SynchronousTestCase):
+    """The names that scripts for the API of 2016 rely on."""
+
+    NAMES: ClassVar[dict[str, str]] = {
+        "flow": "id type client_conn server_conn request response error metadata marked "
+        "intercepted live mode copy backup revert modified kill intercept resume replace "
+        "requestheaders comment",
+        "message": "headers http_version raw_content body content text content_error get_content "
+        "get_text set_text decode encode replace trailers timestamp_start timestamp_end stream",
+        "request": "method scheme host port path query cookies path_components urlencoded_form "
+        "multipart_form url pretty_host pretty_url first_line_format anticache anticomp "
+        "constrain_encoding make",
+        "response": "status_code reason cookies refresh make",
+        "headers": "fields get_all set_all add insert items keys values copy get pop update "
+        "setdefault clear",
+    }
+
+    def test_names(self) -> None:
+        flow = make_flow()
+        flow.response = Response.make()
+        objects: dict[str, list[object]] = {
+            "flow": [flow],
+            "message": [flow.request, flow.response],
+            "request": [flow.request],
+            "response": [flow.response],
+            "headers": [flow.request.headers],
+        }
+        for kind, names in self.NAMES.items():
+            for name in names.split():
+                for found in objects[kind]:
+                    self.assertTrue(hasattr(found, name), f"{kind}: {name}")
 
 
 class ErrorTests(SynchronousTestCase):

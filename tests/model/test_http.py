@@ -182,7 +182,6 @@ class RequestTests(SynchronousTestCase):
         self.assertEqual("", made.authority)
         self.assertEqual("127.0.0.1:8080", request(form="absolute").authority)
         made.authority = "example.com"
-        self.assertEqual("example.com", made.host_header)
         made.host = "other"
         self.assertEqual("other:8080", made.authority)
 
@@ -194,10 +193,28 @@ class RequestTests(SynchronousTestCase):
         made.host_header = None
         self.assertNotIn("host", made.headers)
         self.assertIsNone(made.host_header)
+
+    def test_host_header_of_http_2(self) -> None:
+        made = request()
+        made.http_version = "HTTP/2.0"
+        self.assertEqual("www.example.com:8080", made.host_header)
         made.authority = "b"
+        self.assertEqual("b", made.host_header)
+        self.assertEqual("b", made.pretty_host)
         made.host_header = "c"
-        self.assertEqual("c", made.authority)
+        self.assertEqual(("c", "c"), (made.authority, made.headers["host"]))
+        del made.headers["host"]
+        made.host_header = "d"
+        self.assertEqual("d", made.authority)
         self.assertNotIn("host", made.headers)
+
+    def test_in_http_1_a_changed_host_field_counts(self) -> None:
+        made = request(form="absolute")
+        made.authority_bytes = b"www.example.com:8080"
+        made.headers["Host"] = "other"
+        self.assertEqual("other", made.pretty_host)
+        del made.headers["Host"]
+        self.assertEqual("www.example.com:8080", made.host_header)
 
     def test_repr(self) -> None:
         self.assertEqual("<Request GET http://127.0.0.1:8080/a?b=c>", repr(request()))
