@@ -151,6 +151,11 @@ class Process:
         status = self._child.poll()
         return "it wrote nothing" if status is None else f"exit status {status}, nothing written"
 
+    def complaint(self) -> str:
+        """Return the last line on stderr; empty if there is none."""
+        lines = self._stderr.read_text(errors="replace").strip().splitlines()
+        return lines[-1].strip() if lines else ""
+
     @property
     def alive(self) -> bool:
         """Whether the child still runs."""

@@ -41,7 +41,7 @@ def download(target: Target, size: int, slow_seconds: float) -> None:
         connection.sendall(_head("GET", target, None))
         head, body = read_head(connection)
         if head.split(b" ", 2)[1] != b"200":
-            raise BenchError(f"download: {head.splitlines()[0]!r}")
+            raise BenchError(f"download: {_outline(head, body)}")
         received = len(body) + _drain(connection, size - len(body), slow_seconds)
         if received != size:
             raise BenchError(f"download: {received} of {size} bytes arrived")
@@ -57,9 +57,9 @@ def upload(target: Target, size: int) -> None:
         left = size
         while left:
             left -= connection.send(_BLOCK[:left])
-        head, _ = read_head(connection)
+        head, body = read_head(connection)
         if head.split(b" ", 2)[1] != b"200":
-            raise BenchError(f"upload: {head.splitlines()[0]!r}")
+            raise BenchError(f"upload: {_outline(head, body)}")
 
 
 def _head(method: str, target: Target, length: int | None) -> bytes:
@@ -67,6 +67,11 @@ def _head(method: str, target: Target, length: int | None) -> bytes:
     if length is not None:
         head += f"Content-Length: {length}\r\n"
     return f"{head}\r\n".encode()
+
+
+def _outline(head: bytes, body: bytes) -> str:
+    """Return a status line and the start of the page that explains it."""
+    return f"{head.splitlines()[0]!r}, {body[:200]!r}"
 
 
 def read_head(connection: socket.socket) -> tuple[bytes, bytes]:

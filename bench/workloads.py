@@ -76,7 +76,10 @@ class LoadWorkload(Workload):
         values["mib_per_second"] = result.received / _MIB / result.seconds
         values["p50_us"] = result.p50
         values["p99_us"] = result.p99
-        return Sample(values, result.problems(lab.origin.sizes[self.path]))
+        problems = result.problems(lab.origin.sizes[self.path])
+        if problems and (complaint := running.process.complaint()):
+            problems += (f"it says: {complaint}",)
+        return Sample(values, problems)
 
     def load(self, lab: Lab, running: Running) -> Load:
         """Return the load for one subject; the relay gets the very bytes that a proxy gets."""
@@ -231,7 +234,10 @@ def _peak(running: Running, warm_up: Callable[[], None], transfer: Callable[[], 
     warm_up()
     process.forget_peak()
     before, cpu, started = process.rss(), process.cpu_seconds(), time.perf_counter()
-    transfer()
+    try:
+        transfer()
+    except (BenchError, OSError) as problem:
+        raise BenchError(f"{problem}; it says: {process.complaint() or 'nothing'}") from problem
     values = {
         "before_mib": before,
         "peak_growth_mib": process.peak_rss() - before,
