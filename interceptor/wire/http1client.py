@@ -7,8 +7,8 @@ import re
 from interceptor.errors import LocalProtocolError
 from interceptor.model.headers import Headers
 from interceptor.model.http import Request, Response
-from interceptor.wire.framing import Framing, Mode, response_fault, response_framing
-from interceptor.wire.http1codec import HTTP1Codec, sends_chunked, with_anomalies
+from interceptor.wire.framing import Fields, Framing, Mode, response_fault, response_framing
+from interceptor.wire.http1codec import WORTH_KEEPING, HTTP1Codec, sends_chunked, with_anomalies
 from interceptor.wire.httpbody import DONE, HEAD, IDLE, HTTP1Limits
 from interceptor.wire.httpevents import (
     CONNECTION_CLOSED,
@@ -17,7 +17,7 @@ from interceptor.wire.httpevents import (
     NoEvent,
     ResponseHead,
 )
-from interceptor.wire.httphead import parse_fields
+from interceptor.wire.httphead import parse_fields, scan_fields
 from interceptor.wire.httpwrite import ABSENT, CHUNKED, encode_fields, encode_request_line
 
 _STATUS_LINE = re.compile(rb"(HTTP/1\.[01]) ([1-9][0-9][0-9]) ([^\x00-\x08\x0a-\x1f\x7f]*+)\r\n")
@@ -35,7 +35,7 @@ class HTTP1ClientCodec(HTTP1Codec):
     requests of ``http`` URLs (RFC 9112 section 3.2).
     """
 
-    __slots__ = ("_informational", "_keep_alive", "_method", "_upgrade", "target_form")
+    __slots__ = ("_informational", "_keep_alive", "_known", "_method", "_upgrade", "target_form")
 
     _is_response = True
     _fault = response_fault
@@ -48,6 +48,8 @@ class HTTP1ClientCodec(HTTP1Codec):
         self._upgrade = False
         self._keep_alive = True
         self._informational = 0
+        # The last response's block with what framed it, and what they were found to mean.
+        self._known: tuple[bytes, bytes, bytes, int, Fields, Framing] | None = None
 
     # Reading
 
@@ -98,28 +100,28 @@ class HTTP1ClientCodec(HTTP1Codec):
             end = self._earlier_end(head, start, end)
             version, code, reason, match, odd = self._odd_status_line(head, start)
             anomalies += odd
-        block = head[match.end() : end]
-        if match.end() > end:
-            block = b""
-        fields, raw, faults = parse_fields(block, self._mode, True)
-        if "bare-lf" in faults:
-            shorter = self._earlier_end(head, start, end)
-            if shorter != end:
-                fields, raw, faults = parse_fields(head[match.end() : shorter], self._mode, True)
-        if faults:
-            anomalies += faults
-        if self._bare_end:
-            self._bare_end = False
-            if self._mode == "reject":
-                raise self._fault("the head ends in a bare LF", "malformed")
-            anomalies += ("bare-lf",)
-        if len(fields) > self._limits.field_count:
-            self._check_count(fields)
         status = int(code)
         method = self._method
-        framing = response_framing(method, version, status, fields, self._mode)
-        if framing.anomalies:
-            anomalies += framing.anomalies
+        block = head[match.end() : end]
+        known = self._known
+        raw: bytes | None
+        if (
+            known is not None
+            and known[0] == block
+            and known[1] == method
+            and known[2] == version
+            and known[3] == status
+        ):
+            raw, _, _, _, fields, framing = known
+        else:
+            fields, raw, faults = self._read_fields(head, start, match.end(), end)
+            framing = response_framing(method, version, status, fields, self._mode)
+            if framing.anomalies:
+                faults += framing.anomalies
+            if faults:
+                anomalies += faults
+            elif len(block) <= WORTH_KEEPING:
+                self._known = (block, method, version, status, fields, framing)
         response = Response(version, status, reason, Headers.from_wire(fields, raw), now)
         if anomalies:
             anomalies = tuple(dict.fromkeys(anomalies))
@@ -132,6 +134,24 @@ class HTTP1ClientCodec(HTTP1Codec):
                 raise self._fault("the server switched protocols unasked", "malformed")
         self._keep_alive = framing.keep_alive
         return ResponseHead(response, framing, self._begin_body(response, framing))
+
+    def _read_fields(
+        self, head: bytes, start: int, begin: int, end: int
+    ) -> tuple[Fields, bytes | None, tuple[str, ...]]:
+        block = head[begin:end]
+        if scan_fields(block) is None:
+            # What is beyond the line break that ends the head is none of its fields.
+            end = self._earlier_end(head, start, end)
+            block = head[begin:end]
+        fields, raw, anomalies = parse_fields(block, self._mode, True)
+        if self._bare_end:
+            self._bare_end = False
+            if self._mode == "reject":
+                raise self._fault("the head ends in a bare LF", "malformed")
+            anomalies += ("bare-lf",)
+        if len(fields) > self._limits.field_count:
+            self._check_count(fields)
+        return fields, raw, anomalies
 
     def _informational_head(self, response: Response, framing: Framing) -> ResponseHead:
         self._informational += 1

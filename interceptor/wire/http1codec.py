@@ -18,6 +18,10 @@ CLOSE: Final = 3
 SUPPRESSED: Final = 4
 
 
+WORTH_KEEPING: Final = 2048
+"""Field blocks up to this size, in bytes, are kept for comparison with the next message's."""
+
+
 class HTTP1Codec(MessageReader):
     """The writing half that both codecs share."""
 

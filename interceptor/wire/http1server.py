@@ -7,11 +7,12 @@ import re
 from interceptor.errors import LocalProtocolError, RemoteProtocolError
 from interceptor.model.headers import Headers
 from interceptor.model.http import Request, Response
-from interceptor.wire.framing import Mode, request_framing
+from interceptor.wire.framing import Fields, Framing, Mode, request_framing
 from interceptor.wire.http1codec import (
     CLOSE,
     NOTHING,
     SUPPRESSED,
+    WORTH_KEEPING,
     HTTP1Codec,
     sends_chunked,
     with_anomalies,
@@ -52,7 +53,7 @@ class HTTP1ServerCodec(HTTP1Codec):
     ``default_scheme`` is that of requests whose target does not tell (``https`` inside TLS).
     """
 
-    __slots__ = ("_close", "_default_scheme", "_method", "_old_client")
+    __slots__ = ("_close", "_default_scheme", "_known", "_method", "_old_client")
 
     _is_response_sender = True
 
@@ -62,6 +63,9 @@ class HTTP1ServerCodec(HTTP1Codec):
         self._method = b""
         self._old_client = False
         self._close = False
+        # Block, method and version of the last request, and what they were found to mean: on one
+        # connection most requests differ in their targets only.
+        self._known: tuple[bytes, bytes, bytes, Fields, Framing, bytes | None] | None = None
 
     # Reading
 
@@ -111,12 +115,21 @@ class HTTP1ServerCodec(HTTP1Codec):
         if version != b"HTTP/1.1" and version != b"HTTP/1.0":
             # RFC 9110 section 2.5: a higher minor version is read as the highest one known.
             version = b"HTTP/1.1"
-        fields, raw, anomalies = parse_fields(head[match.end() : end], self._mode, False)
-        if len(fields) > self._limits.field_count:
-            self._check_count(fields)
-        framing, host = request_framing(method, version, fields, self._mode)
-        if framing.anomalies:
-            anomalies += framing.anomalies
+        block = head[match.end() : end]
+        known = self._known
+        raw: bytes | None
+        if known is not None and known[0] == block and known[1] == method and known[2] == version:
+            raw, _, _, fields, framing, host = known
+            anomalies: tuple[str, ...] = ()
+        else:
+            fields, raw, anomalies = parse_fields(block, self._mode, False)
+            if len(fields) > self._limits.field_count:
+                self._check_count(fields)
+            framing, host = request_framing(method, version, fields, self._mode)
+            if framing.anomalies:
+                anomalies += framing.anomalies
+            if not anomalies and len(block) <= WORTH_KEEPING:
+                self._known = (block, method, version, fields, framing, host)
         if self._skipped:
             anomalies += ("leading-empty-line",)
 

@@ -41,6 +41,16 @@ def is_lenient_name(name: bytes) -> bool:
     return _LENIENT_NAME.fullmatch(name) is not None
 
 
+def scan_fields(block: bytes) -> Fields | None:
+    """Return the fields of a block without faults (but for 8-bit values), else None."""
+    fields = tuple(_FIELD.findall(block))
+    # Each match has one CR and one LF. Are there no other controls, then no line was left out, and
+    # no value holds a bare CR, a bare LF or anything else that might end it early.
+    if len(block) - len(block.translate(None, CONTROLS)) == 2 * len(fields):
+        return fields
+    return None
+
+
 def parse_fields(
     block: bytes, mode: Mode, is_response: bool
 ) -> tuple[Fields, bytes | None, tuple[str, ...]]:
@@ -50,16 +60,14 @@ def parse_fields(
     None), and the names of the anomalies. Raises `RemoteProtocolError` with code
     ``head-malformed`` or ``response-malformed``.
     """
-    fields = tuple(_FIELD.findall(block))
-    # Each match has one CR and one LF. Are there no other controls, then no line was left out, and
-    # no value holds a bare CR, a bare LF or anything else that might end it early.
-    if len(block) - len(block.translate(None, CONTROLS)) == 2 * len(fields):
-        if block.isascii():
-            return fields, block, ()
-        if mode == "reject":
-            raise _malformed("a field value has 8-bit bytes", is_response)
-        return fields, block, ("value-8bit",)
-    return _FaultyBlock(mode, is_response).parse(block)
+    fields = scan_fields(block)
+    if fields is None:
+        return _FaultyBlock(mode, is_response).parse(block)
+    if block.isascii():
+        return fields, block, ()
+    if mode == "reject":
+        raise _malformed("a field value has 8-bit bytes", is_response)
+    return fields, block, ("value-8bit",)
 
 
 def _malformed(message: str, is_response: bool) -> RemoteProtocolError:
