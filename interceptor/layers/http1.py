@@ -67,7 +67,6 @@ class _HTTP1Protocol(SideProtocol):
         readable = self._readable
         if readable is not None:
             self._readable = None
-            self.side.deadline.clear()
             readable.callback(None)
         elif codec.buffered > _HIGH_WATER:
             self.side.reading.pause(BACKLOG)
@@ -217,6 +216,8 @@ class HTTP1ServerProtocol(_HTTP1Protocol):
                 raise self._broken
             self._waiting_for = "body"
             self.side.deadline.set(self._settings.body_timeout)
+        else:
+            self.side.deadline.clear()
         return event
 
     def send_informational(self, response: Response) -> None:
@@ -289,6 +290,7 @@ class HTTP1ClientProtocol(_HTTP1Protocol):
             self.side.abort()
             return
         self.response_begun = True
+        self.side.deadline.clear()
         super().dataReceived(data)
 
     def read_closed(self) -> None:
