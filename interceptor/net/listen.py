@@ -8,7 +8,6 @@ import socket
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
 from twisted.internet.threads import deferToThreadPool
@@ -67,6 +66,9 @@ async def _listen(
 
 def _endpoint(reactor: Any, description: str) -> IStreamServerEndpoint:
     """Parse an endpoint description; raises `ValueError` in words that an operator knows."""
+    # Loads endpoints of all kinds and their certificates' libraries, which few start-ups need.
+    from twisted.internet.endpoints import serverFromString
+
     try:
         endpoint: IStreamServerEndpoint = serverFromString(reactor, description)
     except TypeError as error:

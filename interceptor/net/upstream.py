@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import os
+import sys
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet import error
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as OutOfTime
 from twisted.internet.interfaces import IAddress, IConnector, IDelayedCall, IProtocol, ITransport
@@ -20,6 +19,7 @@ from zope.interface import implementer
 from interceptor.errors import LoopError, UpstreamError
 from interceptor.interfaces import IUpstreamConnector
 from interceptor.net.addresses import as_pair, show
+from interceptor.net.causes import Cause, cause_of, explain
 from interceptor.net.guard import LoopGuard
 from interceptor.net.resolver import Addresses, Resolver
 
@@ -33,6 +33,9 @@ _WINNER_TTL = 600.0
 """Seconds for which a name's winning address goes first; RFC 6555 section 4.2 has ten minutes."""
 
 _WINNERS = 1024
+
+_LONGEST_PATH = 107 if sys.platform.startswith("linux") else 103
+"""Bytes that the path of a UNIX socket may have, its final zero not counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +171,7 @@ class _Connecting:
         # The last one is next.
         self._todo: list[str] = []
         self._attempts: list[_Attempt] = []
-        self._failures: list[tuple[str, _Cause]] = []
+        self._failures: list[tuple[str, Cause]] = []
         self._next_attempt: IDelayedCall | None = None
         self._resolving: Deferred[Addresses] | None = None
 
@@ -195,12 +198,18 @@ class _Connecting:
 
     def start_unix(self, path: str) -> None:
         """Connect to a UNIX socket."""
+        name = show(self.destination)
+        if "\0" in path or len(os.fsencode(path)) > _LONGEST_PATH:
+            # Twisted's client would not survive what the socket raises.
+            cause = Cause("connect-failed", "no socket can have this path")
+            self.finish(Failure(explain(self.destination, [(name, cause)])))
+            return
         try:
             self._connector._guard.check(path, 0)
         except LoopError:
             self.finish(Failure())
             return
-        attempt = _Attempt(self, show(self.destination), path)
+        attempt = _Attempt(self, name, path)
         self._attempts.append(attempt)
         remaining = max(0.0, self._deadline - self._connector._reactor.seconds())
         attempt.connector = self._connector._reactor.connectUNIX(path, attempt, remaining)
@@ -217,12 +226,12 @@ class _Connecting:
             name = show((host, port))
             remaining = self._deadline - reactor.seconds()
             if remaining <= 0:
-                self._failures.append((name, _Cause("connect-timeout", "no time left to try it")))
+                self._failures.append((name, Cause("connect-timeout", "no time left to try it")))
                 continue
             try:
                 self._connector._guard.check(host, port)
             except LoopError as loop:
-                self._failures.append((name, _Cause(loop.code, "this proxy's own listener")))
+                self._failures.append((name, Cause(loop.code, "this proxy's own listener")))
                 continue
             attempt = _Attempt(self, name, host)
             self._attempts.append(attempt)
@@ -238,14 +247,14 @@ class _Connecting:
             attempt.connector = connector
             return
         if not self._attempts:
-            self.finish(Failure(self._explain()))
+            self.finish(Failure(explain(self.destination, self._failures)))
 
     def failed(self, attempt: _Attempt, reason: Failure) -> None:
         """An attempt failed: the next address need not wait any longer."""
         if attempt not in self._attempts:
             return
         self._attempts.remove(attempt)
-        self._failures.append((attempt.name, _cause(reason)))
+        self._failures.append((attempt.name, cause_of(reason)))
         if self._next_attempt is not None:
             self._next_attempt.cancel()
             self._next_attempt = None
@@ -301,19 +310,6 @@ class _Connecting:
             reason = Failure(UpstreamError(text, "dns-timeout", 504))
         self.finish(reason)
 
-    def _explain(self) -> UpstreamError:
-        name = show(self.destination)
-        if len(self._failures) == 1 and self._failures[0][0] == name:
-            tried = self._failures[0][1].text
-        else:
-            tried = "; ".join(f"{each}: {cause.text}" for each, cause in self._failures)
-        text = f"cannot connect to {name}: {tried}"
-        found = {cause.code for _, cause in self._failures}
-        code = next((each for each in _TELLING if each in found), "connect-failed")
-        if code == "proxy-loop":
-            return LoopError(text)
-        return UpstreamError(text, code, 504 if code == "connect-timeout" else 502)
-
 
 class _Attempt(ClientFactory):
     """One socket of a `_Connecting`. Twisted calls it as the factory of its one connection."""
@@ -339,6 +335,11 @@ class _Attempt(ClientFactory):
         self.connector = None
         if connecting is not None:
             connecting.failed(self, reason)
+
+    def clientConnectionLost(self, connector: IConnector, reason: Failure) -> None:
+        # Twisted's connector and transport refer to each other; most connections are short, and
+        # without that they go at once and not only when garbage is collected.
+        connector.transport = None  # type: ignore[attr-defined]
 
     def abandon(self) -> None:
         """Stop trying. Neither success nor failure is reported after this."""
@@ -372,59 +373,6 @@ class _Handover(Protocol):
         if not connecting.finish(protocol):
             # Cancelled from within connectionMade: nobody will look after this connection.
             transport.abortConnection()  # type: ignore[attr-defined]
-
-
-@dataclass(frozen=True, slots=True)
-class _Cause:
-    """Why an attempt failed: the code it counts as, and a phrase."""
-
-    code: str
-    text: str
-
-
-_TELLING = (
-    "proxy-loop",
-    "connect-refused",
-    "connect-timeout",
-    "connect-unreachable",
-    "connect-failed",
-)
-"""Where attempts failed differently, the code that tells most about the server comes first."""
-
-_UNREACHABLE = frozenset(
-    getattr(errno, name)
-    for name in (
-        "ENETUNREACH",
-        "EHOSTUNREACH",
-        "ENETDOWN",
-        "EHOSTDOWN",
-        "EADDRNOTAVAIL",
-        "EAFNOSUPPORT",
-    )
-    if hasattr(errno, name)
-)
-
-
-def _cause(reason: Failure) -> _Cause:
-    value = reason.value
-    number = getattr(value, "osError", None)
-    if isinstance(value, error.ConnectBindError):
-        return _Cause("connect-failed", f"no socket to connect with: {_phrase(value, number)}")
-    if isinstance(value, error.ConnectionRefusedError) or number == errno.ECONNREFUSED:
-        return _Cause("connect-refused", "connection refused")
-    if isinstance(value, error.TCPTimedOutError | error.TimeoutError):
-        return _Cause("connect-timeout", "no answer in time")
-    if isinstance(value, error.NoRouteError) or number in _UNREACHABLE:
-        return _Cause("connect-unreachable", _phrase(value, number))
-    return _Cause("connect-failed", _phrase(value, number))
-
-
-def _phrase(value: BaseException | None, number: object) -> str:
-    if isinstance(number, int):
-        text = os.strerror(number)
-    else:
-        text = str(value).rstrip(".") or type(value).__name__
-    return text[:1].lower() + text[1:]
 
 
 def disable_nagle(transport: ITransport) -> None:

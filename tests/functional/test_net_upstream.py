@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import socket
 import tempfile
+import weakref
 from typing import Any, cast
 
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError
+from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from interceptor.errors import LoopError, UpstreamError
@@ -114,6 +117,18 @@ class UpstreamConnectorTests(ConnectorTestCase):
         connecting = self.connector.connect(("127.0.0.1", port), Recorder, timeout=10)
         connecting.cancel()
         self.failureResultOf(connecting, CancelledError)
+
+    async def test_a_closed_connection_leaves_no_garbage(self):
+        port = as_pair((await self.listen()).getHost())[1]
+        gc.disable()
+        self.addCleanup(gc.enable)
+        protocol: Any = await self.connector.connect(("127.0.0.1", port), Recorder, timeout=10)
+        transport = weakref.ref(protocol.transport)
+        protocol.close()
+        while protocol.lost is None:
+            await deferLater(reactor, 0.001)
+        protocol = None
+        self.assertIs(transport(), None)
 
 
 class LoopGuardTests(ConnectorTestCase):

@@ -236,6 +236,11 @@ class UNIXTests(ConnectorTestCase):
         text = self.assert_fails(result, "connect-failed")
         self.assertEqual(text, "cannot connect to unix:/run/i.sock: no such file or directory")
 
+    def test_a_path_that_cannot_be(self):
+        for path in ("/" + "x" * 200, "/run/\0.sock"):
+            self.assert_fails(self.connect(path, 0), "connect-failed")
+        self.assertEqual(self.reactor.unixClients, [])
+
 
 class NameTests(ConnectorTestCase):
     def test_a_name_that_does_not_resolve(self):

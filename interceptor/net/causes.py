@@ -1,0 +1,82 @@
+"""Why a connection could not be made: Twisted's errors as codes and phrases for operators."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from twisted.internet import error
+from twisted.python.failure import Failure
+
+from interceptor.errors import LoopError, UpstreamError
+from interceptor.net.addresses import HostPort, show
+
+_TELLING = (
+    "proxy-loop",
+    "connect-refused",
+    "connect-timeout",
+    "connect-unreachable",
+    "connect-failed",
+)
+"""Where attempts failed differently, the code that tells most comes first."""
+
+_UNREACHABLE = frozenset(
+    getattr(errno, name)
+    for name in (
+        "ENETUNREACH",
+        "EHOSTUNREACH",
+        "ENETDOWN",
+        "EHOSTDOWN",
+        "EADDRNOTAVAIL",
+        "EAFNOSUPPORT",
+    )
+    if hasattr(errno, name)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why one attempt failed: the code it counts as, and a phrase."""
+
+    code: str
+    text: str
+
+
+def cause_of(reason: Failure) -> Cause:
+    """Classify what Twisted gives a factory whose connection failed."""
+    value = reason.value
+    number = getattr(value, "osError", None)
+    if isinstance(value, error.ConnectBindError):
+        return Cause("connect-failed", f"no socket to connect with: {_phrase(value, number)}")
+    if isinstance(value, error.ConnectionRefusedError) or number == errno.ECONNREFUSED:
+        return Cause("connect-refused", "connection refused")
+    if isinstance(value, error.TCPTimedOutError | error.TimeoutError):
+        return Cause("connect-timeout", "no answer in time")
+    if isinstance(value, error.NoRouteError) or number in _UNREACHABLE:
+        return Cause("connect-unreachable", _phrase(value, number))
+    return Cause("connect-failed", _phrase(value, number))
+
+
+def explain(destination: HostPort, failures: Sequence[tuple[str, Cause]]) -> UpstreamError:
+    """The one error for all the addresses, named, that were tried for a destination."""
+    name = show(destination)
+    if len(failures) == 1 and failures[0][0] == name:
+        tried = failures[0][1].text
+    else:
+        tried = "; ".join(f"{each}: {cause.text}" for each, cause in failures)
+    text = f"cannot connect to {name}: {tried}"
+    found = {cause.code for _, cause in failures}
+    code = next((each for each in _TELLING if each in found), "connect-failed")
+    if code == "proxy-loop":
+        return LoopError(text)
+    return UpstreamError(text, code, 504 if code == "connect-timeout" else 502)
+
+
+def _phrase(value: BaseException | None, number: object) -> str:
+    if isinstance(number, int):
+        text = os.strerror(number)
+    else:
+        text = str(value).rstrip(".") or type(value).__name__
+    return text[:1].lower() + text[1:]
