@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger, globalLogPublisher
 
@@ -170,10 +170,7 @@ class AddonChain:
     # -- inside: scripts --------------------------------------------------------------------------
 
     def _reload(self, old: Installed, script: Script) -> None:
-        taken = {listener.name for listener in old.listeners}
-        installation = Installation(
-            self.bus, self.proxy, set(self.names()) - taken, replaceable=old.option_names
-        )
+        installation = Installation(self.bus, self.proxy, self._installed, old)
         new = installation.install_script(script.again())
         new.by_option = old.by_option
         self._installed[self._installed.index(old)] = new
@@ -327,7 +324,8 @@ class AddonChain:
         if self._unsubscribe is not None:
             self._unsubscribe()
         for listener in list(self._listeners()):
-            await self._within(until, f"`done` of addon `{listener.name}`", listener)
+            ended = self._finish([listener])
+            await self._limited(ended, until, f"`done` of addon `{listener.name}`")
         for ended in list(self._ending):
             await self._limited(ended, until, "`done` of an addon that was removed")
         self._installed, installed = [], self._installed
@@ -341,16 +339,25 @@ class AddonChain:
             leave(self.binding)
             self._unsubscribe = None
 
-    async def _within(self, until: float, what: str, listener: Listener) -> None:
-        await self._limited(self._finish([listener]), until, what)
-
     async def _limited(self, deferred: Deferred[None], until: float, what: str) -> None:
+        """Wait for ``deferred`` until then, and say so if it was not worth it."""
         if deferred.called:
             return
-        left = max(until - self._reactor.seconds(), 0)
+        given_up = False
+
+        def give_up() -> None:
+            nonlocal given_up
+            given_up = True
+            deferred.cancel()
+
+        timer = self._reactor.callLater(max(until - self._reactor.seconds(), 0), give_up)
         try:
-            await deferred.addTimeout(left, self._reactor)
-        except (TimeoutError, CancelledError):
+            await deferred
+        except CancelledError:
+            pass
+        if timer.active():
+            timer.cancel()
+        if given_up:
             _log.warn("shutting down without waiting for {what}", what=what, proxy=self.proxy)
 
     # -- inside: the clock, the log, the table ----------------------------------------------------
@@ -408,9 +415,7 @@ class AddonChain:
         return None
 
     def _installation(self, others: Iterable[Installed] = ()) -> Installation:
-        taken = set(self.names())
-        taken.update(listener.name for other in others for listener in other.listeners)
-        return Installation(self.bus, self.proxy, taken)
+        return Installation(self.bus, self.proxy, [*self._installed, *others])
 
 
 def _option(options: Options, name: str, default: Any) -> Any:

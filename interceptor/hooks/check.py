@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -81,15 +82,19 @@ def check(specs: Iterable[str], options: Options | None = None) -> list[Problem]
 
 
 def _problem_of(spec: str, error: InterceptorError) -> Problem:
-    cause = error.__cause__
-    line = 0
-    if isinstance(cause, SyntaxError):
-        line = cause.lineno or 0
     try:
         path = str(Script(spec).path)
     except InterceptorError:
         path = spec
-    return Problem(path, line, str(error))
+    cause = error.__cause__ or error
+    if isinstance(cause, SyntaxError):
+        return Problem(path, cause.lineno or 0, str(error))
+    lines = [
+        line
+        for frame, line in traceback.walk_tb(cause.__traceback__)
+        if frame.f_code.co_filename == path
+    ]
+    return Problem(path, lines[-1] if lines else 0, str(error))
 
 
 def _unknown_options(script: Script, options: Options) -> Iterator[Problem]:

@@ -103,6 +103,11 @@ def arity_fault(hook: Callable[..., object], event: Event) -> str | None:
     try:
         signature.bind(*event.arguments)
     except TypeError:
+        bare = [
+            parameter.replace(annotation=inspect.Parameter.empty)
+            for parameter in signature.parameters.values()
+        ]
+        signature = inspect.Signature(bare)
         given = len(event.arguments)
         return (
             f"`{event.name}{signature}` cannot be called as `{event.signature}`: "

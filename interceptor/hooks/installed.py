@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -68,21 +68,24 @@ class Installed:
 class Installation:
     """The steps that make an `Installed` of an addon. Whatever goes wrong is raised.
 
-    ``taken`` are the names that other addons of the chain have; ``replaceable`` the names of
-    options that may be declared anew, since the addon takes the place of another one.
+    ``others`` are the other addons of the chain; ``old`` is the one whose place it takes, so that
+    it may have the same name and declare the same options anew.
     """
 
     def __init__(
         self,
         bus: HookBus,
         proxy: Proxy,
-        taken: set[str],
-        replaceable: Sequence[str] = (),
+        others: Iterable[Installed],
+        old: Installed | None = None,
     ) -> None:
+        others = [other for other in others if other is not old]
         self._bus = bus
         self._proxy = proxy
-        self._taken = set(taken)
-        self._loader = Loader(proxy.options, replaceable)
+        self._taken = {listener.name for other in others for listener in other.listeners}
+        shared = {name for other in others for name in other.option_names}
+        replaceable = set(old.option_names) - shared if old is not None else set()
+        self._loader = Loader(proxy.options, shared, replaceable)
 
     def install(self, given: object, script: Script | None = None) -> Installed:
         """Start, load and configure ``given`` and all that it brings along.
@@ -240,7 +243,7 @@ def report_faults(listener: Listener) -> None:
 
 def _functions_of(addon: object) -> Iterator[tuple[str, Callable[..., Any]]]:
     if isinstance(addon, ModuleType):
-        file = addon.__file__
+        file = getattr(addon, "__file__", None)
         for name, value in list(vars(addon).items()):
             if inspect.isfunction(value) or name in EVENTS:
                 code = getattr(inspect.unwrap(value), "__code__", None) if callable(value) else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from interceptor.model.options import Options
 
@@ -10,8 +10,15 @@ from interceptor.model.options import Options
 class Loader:
     """What the event ``load`` is given: how an addon declares options of its own."""
 
-    def __init__(self, options: Options, replaceable: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        options: Options,
+        shared: Collection[str] = (),
+        replaceable: Collection[str] = (),
+    ) -> None:
+        """``shared`` are options of other addons, ``replaceable`` those that may be redeclared."""
         self._options = options
+        self._shared = shared
         self._replaceable = replaceable
         self.names: list[str] = []
 
@@ -30,9 +37,8 @@ class Loader:
         limits a text. Raises `OptionsError` when the name is taken, or when the default, or the
         value that the operator gave, does not fit.
         """
-        ours = name not in self._options or name in self._replaceable
-        self._options.add_option(
-            name, type, default, help, choices, replace=name in self._replaceable
-        )
+        replace = name in self._replaceable
+        ours = replace or name in self._shared or name not in self._options
+        self._options.add_option(name, type, default, help, choices, replace=replace)
         if ours and name not in self.names:
             self.names.append(name)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from interceptor.hooks.events import EVENTS, Event
 from interceptor.hooks.interfaces import HOOK_INTERFACES
+
+_WIDTH: Final = 88
+_INTERPRETED = re.compile(r"(?<!`)`([^`]+)`(?!`)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +49,11 @@ def as_rst() -> str:
 def _text_lines() -> Iterator[str]:
     for group in describe():
         yield group.title.upper()
-        yield from _indented(_plain(group.introduction), "    ")
+        yield from _filled(group.introduction, "  ")
         yield ""
         for event in group.events:
             yield f"  {event.signature}"
-            yield from _indented(_plain(_documentation(event)), "      ")
+            yield from _filled(_documentation(event), "      ")
             yield ""
 
 
@@ -56,13 +62,14 @@ def _rst_lines() -> Iterator[str]:
         yield group.title
         yield "-" * len(group.title)
         yield ""
-        yield group.introduction
+        yield _INTERPRETED.sub(r"``\1``", group.introduction)
         yield ""
         for event in group.events:
             yield f".. _event-{event.name.replace('_', '-')}:"
             yield ""
             yield f"``{event.signature}``"
-            yield from _indented(_documentation(event), "    ")
+            text = _INTERPRETED.sub(r"``\1``", _documentation(event))
+            yield from textwrap.indent(text, "    ").splitlines()
             yield ""
 
 
@@ -77,11 +84,16 @@ def _cleaned(text: str) -> str:
     return "\n".join(lines)
 
 
-def _plain(text: str) -> str:
-    """A docstring without its markup."""
-    return text.replace("``", "").replace("`", "")
-
-
-def _indented(text: str, margin: str) -> Iterator[str]:
-    for line in text.splitlines():
-        yield f"{margin}{line}".rstrip()
+def _filled(text: str, margin: str) -> Iterator[str]:
+    """The paragraphs of a docstring, without its markup, filled anew."""
+    plain = text.replace("``", "").replace("`", "")
+    for number, paragraph in enumerate(plain.split("\n\n")):
+        if number:
+            yield ""
+        yield textwrap.fill(
+            " ".join(paragraph.split()),
+            _WIDTH,
+            initial_indent=margin,
+            subsequent_indent=margin,
+            break_long_words=False,
+        )

@@ -52,7 +52,7 @@ class HookThreads:
         """
         deferred: Deferred[_T] = Deferred(lambda deferred: None)
         if self._stopping is not None:
-            deferred.errback(InterceptorError("the proxy is shutting down", "shutting-down"))
+            deferred.errback(_shutting_down())
             return deferred
         job = _Job(deferred, copy_context(), lambda: function(*args, **kwargs))
         with self._condition:
@@ -67,20 +67,26 @@ class HookThreads:
         return deferred
 
     def stop(self) -> Deferred[None]:
-        """Begin nothing more; fires once every thread has ended, so after the longest hook."""
-        deferred: Deferred[None] = Deferred(lambda deferred: None)
+        """Begin nothing more; fires once every thread has ended, so after the longest hook.
+
+        The Deferreds of what never began fail.
+        """
+        stopped: Deferred[None] = Deferred(lambda deferred: None)
         with self._condition:
-            if self._stopping is None:
-                self._stopping = deferred
-            else:
-                self._stopping.chainDeferred(deferred)
-                return deferred
+            if self._stopping is not None:
+                self._stopping.chainDeferred(stopped)
+                return stopped
+            self._stopping = stopped
+            dropped = list(self._jobs)
             self._jobs.clear()
             self._condition.notify_all()
             none_left = not self._alive
+        for job in dropped:
+            if not job.deferred.called:
+                job.deferred.errback(_shutting_down())
         if none_left:
-            deferred.callback(None)
-        return deferred
+            stopped.callback(None)
+        return stopped
 
     def _work(self) -> None:
         job = self._next()
@@ -107,6 +113,10 @@ class HookThreads:
                 self._idle += 1
                 self._condition.wait()
                 self._idle -= 1
+
+
+def _shutting_down() -> InterceptorError:
+    return InterceptorError("the proxy is shutting down", "shutting-down")
 
 
 def _answer(deferred: Deferred[Any], result: Any) -> None:

@@ -1,0 +1,3 @@
+"""Tests of `interceptor.hooks`."""
+
+from __future__ import annotations
