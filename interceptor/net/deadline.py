@@ -60,9 +60,14 @@ class Deadline:
         self._due = inf
 
     def stop(self) -> None:
-        """End this deadline for good and cancel its timer. May be called repeatedly."""
+        """End this deadline for good, cancel its timer and forget the callback.
+
+        May be called repeatedly. A deadline usually calls back its owner: forgetting that lets both
+        be freed at once.
+        """
         self._due = inf
         self._armed_for = -inf
+        self._callback = _nothing
         call, self._call = self._call, None
         if call is not None:
             call.cancel()
@@ -85,3 +90,7 @@ class Deadline:
             return
         self._due = inf
         self._callback()
+
+
+def _nothing() -> None:
+    """Take the place of a callback that must not be called any more."""

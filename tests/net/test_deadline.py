@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -125,3 +128,20 @@ class DeadlineTests(SynchronousTestCase):
         self.assertEqual(self.passed, [])
         self.clock.advance(0)
         self.assertEqual(self.passed, [0])
+
+    def test_a_stopped_one_keeps_nobody_alive(self):
+        class Owner:
+            def __init__(self, clock):
+                self.deadline = Deadline(clock, self.passed)
+
+            def passed(self):
+                pass
+
+        owner = Owner(self.clock)
+        owner.deadline.set(5)
+        owner.deadline.stop()
+        alive = weakref.ref(owner)
+        gc.disable()
+        self.addCleanup(gc.enable)
+        del owner
+        self.assertIs(alive(), None)
