@@ -19,6 +19,8 @@ _NEGATIVE_TTL = 1.0
 
 _CACHE_SIZE = 1024
 
+_STOPPED = "no names are resolved any more: the proxy is shutting down"
+
 
 class Address(NamedTuple):
     """One IP address to connect to."""
@@ -139,6 +141,7 @@ class Resolver:
         self._clock = clock
         self._threads = threads
         self._look_up = look_up
+        self._stopped = False
         self._pending: dict[str, _Pending] = {}
         self._cache: OrderedDict[str, tuple[float, Addresses | UpstreamError]] = OrderedDict()
 
@@ -166,6 +169,8 @@ class Resolver:
             if name == "localhost" or name.endswith(".localhost"):
                 # RFC 6761 section 6.3: such names are never sent to a name server.
                 return _LOOPBACK
+            if self._stopped:
+                raise UpstreamError(_STOPPED, "dns-failed")
             pending = self._begin(host, name)
         return pending.wait()
 
@@ -174,9 +179,13 @@ class Resolver:
         self._cache.clear()
 
     def stop(self) -> None:
-        """Fail what is pending, with ``dns-failed``, and end the threads."""
+        """Fail what is pending and what is yet to come, with ``dns-failed``; end the threads.
+
+        What needs no look-up still resolves.
+        """
+        self._stopped = True
         for pending in list(self._pending.values()):
-            self._end(pending, UpstreamError("the proxy is shutting down", "dns-failed"))
+            self._end(pending, UpstreamError(_STOPPED, "dns-failed"))
         self._threads.stop()
 
     def _begin(self, host: str, name: str) -> _Pending:

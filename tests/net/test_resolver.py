@@ -317,3 +317,9 @@ class ResolverTests(SynchronousTestCase):
         self.failing(result, "dns-failed")
         self.assertTrue(self.threads.stopped)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_stopped_it_looks_up_no_more(self):
+        self.resolver.stop()
+        error = self.assertRaises(UpstreamError, self.resolver.resolve, "origin.test")
+        self.assertEqual(error.code, "dns-failed")
+        self.assertEqual(self.resolver.resolve("192.0.2.1"), (v4("192.0.2.1"),))
