@@ -68,12 +68,13 @@ def pull(codec: Codec, into: Message) -> None:
             return
         if isinstance(event, (RequestHead, ResponseHead)):
             message = event.request if isinstance(event, RequestHead) else event.response
-            if not event.end_of_message and getattr(message, "status_code", 200) < 200:
+            done = event.end_of_message
+            if isinstance(message, Response) and message.status_code < 200 and not done:
                 into.informational.append(message.status_code)
                 continue
             into.message = message
             into.framing = event.framing
-            into.complete = event.end_of_message
+            into.complete = done
         elif isinstance(event, Data):
             assert event.data or event.end_of_message
             into.body += event.data

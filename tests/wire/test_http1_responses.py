@@ -97,7 +97,7 @@ class FaultyResponsesTests(SynchronousTestCase):
     def test_each_passes_with_its_mark(self) -> None:
         for name, (data, anomaly, exact) in FAULTY.items():
             for mode in ("repair", "pass"):
-                found = read_response(data + b"hello", mode)  # type: ignore[arg-type]
+                found = read_response(data + b"hello", mode)
                 self.assertIsNone(found.error, (name, mode))
                 self.assertEqual(found.body, b"hello", (name, mode))
                 self.assertIn(anomaly, found.message.anomalies, (name, mode))
@@ -139,7 +139,7 @@ class FaultyResponsesTests(SynchronousTestCase):
     def test_refused_in_every_setting(self) -> None:
         for name, (data, code) in REFUSED.items():
             for mode in ("reject", "repair", "pass"):
-                found = read_response(data + b"hello", mode)  # type: ignore[arg-type]
+                found = read_response(data + b"hello", mode)
                 self.assertEqual(found.error, (code, 502), (name, mode))
 
     def test_repaired_values(self) -> None:
