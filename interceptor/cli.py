@@ -204,7 +204,7 @@ def serve(options: Options) -> int:
     color = wants_color(options.color, stream, bool(os.environ.get("NO_COLOR")))
     observer = ConsoleLogObserver(stream, options, color=color)
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
-    service = InterceptorService(options, reactor=reactor, announce=_announce)
+    service = InterceptorService(options, reactor=reactor, announce=_announce, print_flows=True)
     return Foreground(service, reactor).run()
 
 

@@ -15,6 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from interceptor.addons.printer import keep_printer
 from interceptor.errors import OptionsError
 from interceptor.hooks.addons import AddonChain
 from interceptor.hooks.interfaces import IMaster
@@ -50,7 +51,8 @@ class InterceptorService(Service):
     Several may run in one process. ``options`` come from `make_options`, or are gathered from the
     usual places by `interceptor.config.gather_options`. ``addons`` are objects with hooks; they
     come before the scripts that the option ``scripts`` names. ``announce`` is called with one line
-    for each listener once everything is up.
+    for each listener once everything is up. With ``print_flows`` what the options ``flow_detail``
+    and ``view_filter`` choose is printed to standard output, as the command line does.
 
     ``started`` fires with the service once all scripts are live and all listeners are bound, and
     fails with an `interceptor.errors.InterceptorError` otherwise.
@@ -68,6 +70,7 @@ class InterceptorService(Service):
         reactor: Any = None,
         addons: Iterable[object] = (),
         announce: Callable[[str], object] = lambda line: None,
+        print_flows: bool = False,
     ) -> None:
         if reactor is None:
             from twisted.internet import reactor
@@ -76,6 +79,8 @@ class InterceptorService(Service):
         self.addons = AddonChain(self.options, reactor=reactor, master=self)
         self._first_addons = tuple(addons)
         self._announce = announce
+        self._print_flows = print_flows
+        self._stop_printing: Callable[[], object] = lambda: None
         self._guard = LoopGuard()
         self._threads = BlockingThreads(reactor, self.options.dns_threads, "dns")
         self._resolver = Resolver(
@@ -122,6 +127,8 @@ class InterceptorService(Service):
             self.addons.add(*self._first_addons)
             self.addons.load_scripts()
             self.options.check_deferred()
+            if self._print_flows:
+                self._stop_printing = keep_printer(self.addons, self.reactor)
             for mode in modes:
                 factory = ProxyFactory(self.environment, mode)
                 port = await listen(self.reactor, mode.listen, factory)
@@ -186,7 +193,6 @@ class InterceptorService(Service):
             await self.environment.when_idle(1.0)
 
     async def _end(self) -> None:
+        self._stop_printing()
         await self.addons.shutdown()
         self._resolver.stop()
-
-

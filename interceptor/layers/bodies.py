@@ -1,75 +1,19 @@
-"""Bodies on their way through: whether they stream or are gathered, and how they are changed.
-
-The rules, in the order in which they are asked, are the manual's page on buffering and streaming.
-"""
+"""Bodies on their way through: gathered whole, or relayed chunk by chunk."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred
-
 from interceptor.errors import InterceptorError
+from interceptor.layers.failures import StreamCallableError, reset_error
 from interceptor.model.body import Body
+from interceptor.wire.httpevents import NEED_DATA, Data, EndOfMessage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from interceptor.layers.environment import Settings
-    from interceptor.model.http import Request, Response
     from interceptor.model.message import Message
-
-
-def request_streams(
-    request: Request, length: int | None, gathers: bool, fail_closed: bool, settings: Settings
-) -> bool:
-    """Whether a request's body goes on as it arrives.
-
-    ``gathers`` tells whether a ``request`` hook wants the whole of it, ``fail_closed`` whether one
-    of those belongs to an addon that must not be passed by: then nothing that the client chooses
-    (type, length) makes it stream.
-    """
-    if request.stream:
-        return True
-    if not gathers:
-        return True
-    if fail_closed:
-        return False
-    if _too_large_to_gather(length, settings):
-        return True
-    return settings.stream_grpc and _is_grpc(request)
-
-
-def response_streams(
-    response: Response, length: int | None, gathers: bool, settings: Settings
-) -> bool:
-    """Whether a response's body goes on as it arrives; ``gathers`` as in `request_streams`."""
-    if response.stream or not gathers:
-        return True
-    if _too_large_to_gather(length, settings):
-        return True
-    if length is not None and length > settings.body_size_limit:
-        return True
-    kind = _media_type(response)
-    if kind == b"text/event-stream":
-        return True
-    return settings.stream_grpc and kind.startswith(b"application/grpc")
-
-
-def _too_large_to_gather(length: int | None, settings: Settings) -> bool:
-    limit = settings.stream_large_bodies
-    return limit is not None and length is not None and length > limit
-
-
-def _is_grpc(message: Message) -> bool:
-    return _media_type(message).startswith(b"application/grpc")
-
-
-def _media_type(message: Message) -> bytes:
-    value = message.headers.get_bytes(b"content-type")
-    if value is None:
-        return b""
-    return value.partition(b";")[0].strip().lower()
 
 
 class Gathered:
@@ -87,7 +31,7 @@ class Gathered:
         """Add a chunk."""
         if self._body is not None:
             self._body.append(data)
-        elif not self.length:
+        elif not self.length and len(data) <= self._memory_limit:
             self._first = data
         else:
             self._body = Body(self._memory_limit)
@@ -106,6 +50,153 @@ class Gathered:
             body.close()
             return value
         return body
+
+
+async def gather(source: Any, message: Message, limit: int, memory_limit: int) -> bool:
+    """Read a message's body from the stream ``source`` and attach it to the message.
+
+    Stops, and returns False, where the body goes over ``limit`` bytes and has not ended: what there
+    is of it is attached.
+    """
+    body = Gathered(memory_limit)
+    complete = True
+    while True:
+        event = source.next_event()
+        if event is NEED_DATA:
+            await source.when_readable()
+            continue
+        if type(event) is Data:
+            body.append(event.data)
+            if event.end_of_message:
+                break
+            if body.length > limit:
+                complete = False
+                break
+        elif type(event) is EndOfMessage:
+            message.trailers = event.trailers
+            break
+        else:
+            raise reset_error(event)
+    message.attach_body(body.result())
+    message.body_size = body.length
+    if complete:
+        message.timestamp_end = time.time()
+    return complete
+
+
+async def send_body(sink: Any, body: Body) -> None:
+    """Send a gathered body to the stream ``sink``, no faster than it is taken."""
+    for chunk in body.chunks():
+        sink.send_data(chunk)
+        if sink.write_paused:
+            await sink.when_writable()
+
+
+class Relay:
+    """Moves one message's body from the stream it arrives on to the stream it leaves by.
+
+    Each chunk goes through the message's ``stream`` callable, where a hook set one, and a copy of
+    what leaves is kept where ``store_streamed_bodies`` asks for it. ``attend`` is awaited between
+    chunks, if given.
+    """
+
+    __slots__ = ("_attend", "_message", "_sink", "_source", "_stored", "_transform")
+
+    def __init__(
+        self,
+        source: Any,
+        sink: Any,
+        message: Message,
+        settings: Settings,
+        attend: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self._source = source
+        self._sink = sink
+        self._message = message
+        self._transform = message.stream if callable(message.stream) else None
+        self._attend = attend
+        self._stored: Stored | None = None
+        if settings.store_streamed_bodies:
+            self._stored = Stored(settings.store_streamed_limit, settings.body_memory_limit)
+
+    @property
+    def changes(self) -> bool:
+        """Whether a callable may change the body, so that its length cannot be announced."""
+        return self._transform is not None
+
+    async def run(self, event: Any = NEED_DATA) -> None:
+        """Relay everything up to the end of the message, the end included.
+
+        ``event`` was pulled from the source already.
+        """
+        source, message = self._source, self._message
+        if event is NEED_DATA:
+            event = source.next_event()
+        while True:
+            if event is NEED_DATA:
+                await source.when_readable()
+            elif type(event) is Data:
+                if event.data:
+                    await self.pass_on(event.data)
+                if event.end_of_message:
+                    break
+            elif type(event) is EndOfMessage:
+                message.trailers = event.trailers
+                break
+            else:
+                raise reset_error(event)
+            event = source.next_event()
+        if self._transform is not None:
+            for chunk in await self._transformed(b""):
+                self._send(chunk)
+        self._sink.send_end(message.trailers)
+        message.timestamp_end = time.time()
+
+    async def pass_on(self, data: bytes) -> None:
+        """Send a chunk, and wait until the other side takes more."""
+        self._message.body_size += len(data)
+        if self._transform is None:
+            self._send(data)
+        else:
+            for chunk in await self._transformed(data):
+                self._send(chunk)
+        if self._attend is not None:
+            await self._attend()
+        if self._sink.write_paused:
+            await self._sink.when_writable()
+
+    def keep(self, data: bytes) -> None:
+        """Note a chunk that is sent by other means."""
+        self._message.body_size += len(data)
+        if self._stored is not None:
+            self._stored.append(data)
+
+    def attach_copy(self, metadata: dict[str, Any], name: str) -> None:
+        """Give the message the copy that was kept, if any; an incomplete one is marked."""
+        if self._stored is not None:
+            self._stored.attach(self._message, metadata, name)
+
+    def _send(self, chunk: bytes) -> None:
+        if self._stored is not None:
+            self._stored.append(chunk)
+        self._sink.send_data(chunk)
+
+    async def _transformed(self, data: bytes) -> list[bytes]:
+        # The callable may return bytes, several chunks, or a Deferred or coroutine of either.
+        assert self._transform is not None
+        try:
+            made = self._transform(data)
+            if hasattr(made, "__await__"):
+                made = await made
+            if isinstance(made, (bytes, bytearray, memoryview)):
+                return [bytes(made)] if made else []
+            return [] if made is None else [bytes(chunk) for chunk in made if chunk]
+        except InterceptorError:
+            raise
+        except Exception as error:
+            raise StreamCallableError(
+                f"a stream callable failed: {type(error).__name__}: {error}"
+            ) from error
 
 
 class Stored:
@@ -132,26 +223,3 @@ class Stored:
         message.attach_body(self._body)
         if self.overflowed:
             metadata[f"{name}_truncated"] = True
-
-
-async def transformed(transform: Callable[[bytes], Any], data: bytes) -> list[bytes]:
-    """Return what a script's stream callable makes of a chunk: any number of chunks.
-
-    It may return bytes, several chunks, or a Deferred (or coroutine) of either. Whatever it raises
-    ends the flow, because nobody can know what it would have removed.
-    """
-    try:
-        made = transform(data)
-        if isinstance(made, Deferred) or hasattr(made, "__await__"):
-            made = await made
-        if isinstance(made, (bytes, bytearray, memoryview)):
-            return [bytes(made)] if made else []
-        if made is None:
-            return []
-        return [bytes(chunk) for chunk in made if chunk]
-    except InterceptorError:
-        raise
-    except Exception as error:
-        raise InterceptorError(
-            f"a stream callable failed: {type(error).__name__}: {error}", "stream-failed"
-        ) from error

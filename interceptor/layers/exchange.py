@@ -8,26 +8,21 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from interceptor.errors import (
-    HookFailed,
-    InterceptorError,
-    LocalProtocolError,
-    ProtocolError,
-    UpstreamError,
-)
-from interceptor.layers.bodies import (
-    Gathered,
-    Stored,
-    request_streams,
-    response_streams,
-    transformed,
-)
+from interceptor.errors import LocalProtocolError, UpstreamError
+from interceptor.layers.bodies import Relay, gather, send_body
+from interceptor.layers.buffering import request_streams, response_streams
 from interceptor.layers.errorpage import error_response
+from interceptor.layers.failures import (
+    AbandonedError,
+    BodyTooLargeError,
+    KilledError,
+    describe,
+)
 from interceptor.layers.task import Task
 from interceptor.model.body import Body
-from interceptor.model.flow import Error, HTTPFlow
+from interceptor.model.flow import KILLED_MESSAGE, Error, HTTPFlow
 from interceptor.net.deadline import Deadline
-from interceptor.wire.httpevents import NEED_DATA, Data, EndOfMessage
+from interceptor.wire.httpevents import NEED_DATA, Data
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,25 +35,6 @@ if TYPE_CHECKING:
 
 _IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
 """RFC 9110 section 9.2.2."""
-
-
-class KilledError(InterceptorError):
-    """A hook killed the flow. The client is answered nothing."""
-
-    code = "killed"
-
-
-class AbandonedError(InterceptorError):
-    """The other half of the exchange is over, and this half with it."""
-
-    code = "abandoned"
-
-
-class BodyTooLargeError(InterceptorError):
-    """A request's body is over ``body_size_limit``."""
-
-    code = "body-too-large"
-    status = 413
 
 
 class HTTPExchange:
@@ -176,7 +152,7 @@ class HTTPExchange:
 
     def _kill_message(self) -> str:
         error = self.flow.error
-        return "flow killed by a script" if error is None else error.msg
+        return KILLED_MESSAGE if error is None else error.msg
 
     def intercepted(self, flow: HTTPFlow) -> None:
         """Implement `FlowControl.intercepted`."""
@@ -254,34 +230,17 @@ class HTTPExchange:
             await self._forward(gathered)
 
     async def _gather_request(self, request: Request) -> None:
-        limit = self._settings.body_size_limit
+        settings = self._settings
+        limit = settings.body_size_limit
         length = self._head.framing.length
         if length is not None and length > limit:
-            raise BodyTooLargeError(f"a request body of {length} bytes is over body_size_limit ({limit})")
-        stream = self._stream
+            raise BodyTooLargeError(limit)
         if self._head.framing.expect_continue:
             # RFC 9110 section 10.1.1: whoever wants the body before forwarding has to ask for it.
-            stream.send_continue()
-        body = Gathered(self._settings.body_memory_limit)
-        while True:
-            event = stream.next_event()
-            if event is NEED_DATA:
-                await stream.when_readable()
-                continue
-            if type(event) is Data:
-                body.append(event.data)
-                if body.length > limit:
-                    raise BodyTooLargeError(f"the request body is over body_size_limit ({limit} bytes)")
-                if event.end_of_message:
-                    break
-            elif type(event) is EndOfMessage:
-                request.trailers = event.trailers
-                break
-            else:
-                raise _reset(event)
-        request.attach_body(body.result())
-        request.body_size = body.length
-        request.timestamp_end = time.time()
+            self._stream.send_continue()
+        complete = await gather(self._stream, request, limit, settings.body_memory_limit)
+        if not complete or request.body_size > limit:
+            raise BodyTooLargeError(limit)
 
     # To the server
 
@@ -317,15 +276,14 @@ class HTTPExchange:
 
     def _send_request(self, server: Any, request: Request, gathered: bool) -> None:
         if not gathered:
-            server.send_head(
-                request, None if callable(request.stream) else self._head.framing.length
-            )
-            self._start_pump(self._stream_request(server))
+            relay = Relay(self._stream, server, request, self._settings)
+            server.send_head(request, None if relay.changes else self._head.framing.length)
+            self._start_pump(self._stream_request(relay))
             return
-        body = request.body_object
         if self._head.framing.expect_continue:
             # The body is there: nothing is left to wait for.
             request.headers.pop("expect", None)
+        body = request.body_object
         if isinstance(body, Body):
             server.send_head(request, body.length)
             self._start_pump(self._upload(server, body))
@@ -352,57 +310,14 @@ class HTTPExchange:
             pump.abort(AbandonedError("the response is complete"))
 
     async def _upload(self, server: Any, body: Body) -> None:
-        for chunk in body.chunks():
-            server.send_data(chunk)
-            if server.write_paused:
-                await server.when_writable()
+        await send_body(server, body)
         server.send_end(self.flow.request.trailers)
 
-    async def _stream_request(self, server: Any) -> None:
-        flow, stream = self.flow, self._stream
-        request = flow.request
-        settings = self._settings
-        transform = request.stream if callable(request.stream) else None
-        stored = (
-            Stored(settings.store_streamed_limit, settings.body_memory_limit)
-            if settings.store_streamed_bodies
-            else None
-        )
-        before = self._destination(request)
-        ended = False
-        while not ended:
-            event = stream.next_event()
-            if event is NEED_DATA:
-                await stream.when_readable()
-                continue
-            if type(event) is Data:
-                data, ended = event.data, event.end_of_message
-                request.body_size += len(data)
-                if transform is None:
-                    if stored is not None:
-                        stored.append(data)
-                    server.send_data(data)
-                elif data:
-                    for chunk in await transformed(transform, data):
-                        if stored is not None:
-                            stored.append(chunk)
-                        server.send_data(chunk)
-                if server.write_paused:
-                    await server.when_writable()
-            elif type(event) is EndOfMessage:
-                request.trailers = event.trailers
-                ended = True
-            else:
-                raise _reset(event)
-        if transform is not None:
-            for chunk in await transformed(transform, b""):
-                if stored is not None:
-                    stored.append(chunk)
-                server.send_data(chunk)
-        server.send_end(request.trailers)
-        request.timestamp_end = time.time()
-        if stored is not None:
-            stored.attach(request, flow.metadata, "request")
+    async def _stream_request(self, relay: Relay) -> None:
+        flow = self.flow
+        before = self._destination(flow.request)
+        await relay.run()
+        relay.attach_copy(flow.metadata, "request")
         if self._hooks.request is not None:
             await self._fire_streamed_request(before)
 
@@ -454,119 +369,60 @@ class HTTPExchange:
             fire = hooks.response
             gathers = fire is not None and not fire.observes_only
             if response_streams(response, head.framing.length, gathers, settings):
-                await self._stream_response(server, head, ())
+                await self._stream_response(server, head, None)
                 return
-            gathered = await self._gather_response(server, response)
-            if gathered is not None:
-                await self._stream_response(server, head, gathered)
+            if not await self._gather_response(server, response):
+                await self._stream_response(server, head, response.body_object)
                 return
         await self._finish_request(server)
         await self._respond()
 
-    async def _gather_response(self, server: Any, response: Response) -> Body | tuple[bytes] | None:
-        """Gather the body; return what there is of it where it must stream after all."""
+    async def _gather_response(self, server: Any, response: Response) -> bool:
+        """Gather the body; return False where it is too large and must stream after all."""
         settings = self._settings
         limit = settings.body_size_limit
         if settings.stream_large_bodies is not None:
             limit = min(limit, settings.stream_large_bodies)
-        body = Gathered(settings.body_memory_limit)
-        while True:
-            event = server.next_event()
-            if event is NEED_DATA:
-                await server.when_readable()
-                continue
-            if type(event) is Data:
-                body.append(event.data)
-                if event.end_of_message:
-                    break
-                if body.length > limit:
-                    if body.length > settings.body_size_limit:
-                        self.log.warn(
-                            "{url}: the response is over body_size_limit and streams on",
-                            url=self.flow.request.url,
-                        )
-                    whole = body.result()
-                    return whole if isinstance(whole, Body) else (whole,)
-            elif type(event) is EndOfMessage:
-                response.trailers = event.trailers
-                break
-            else:
-                raise _reset(event)
-        response.attach_body(body.result())
-        response.body_size = body.length
-        response.timestamp_end = time.time()
-        return None
+        if await gather(server, response, limit, settings.body_memory_limit):
+            return True
+        if response.body_size > settings.body_size_limit:
+            self.log.warn(
+                "{url}: the response is over body_size_limit and streams on",
+                url=self.flow.request.url,
+            )
+        return False
 
     async def _stream_response(
-        self, server: Any, head: ResponseHead, gathered: Body | tuple[bytes, ...]
+        self, server: Any, head: ResponseHead, gathered: bytes | Body | None
     ) -> None:
-        flow, stream, settings = self.flow, self._stream, self._settings
-        request, response = flow.request, flow.response
-        assert response is not None
-        transform = response.stream if callable(response.stream) else None
-        stored = (
-            Stored(settings.store_streamed_limit, settings.body_memory_limit)
-            if settings.store_streamed_bodies
-            else None
-        )
-        event = server.next_event() if not gathered else NEED_DATA
-        if transform is None and stored is None and type(event) is Data and event.end_of_message:
+        flow, stream = self.flow, self._stream
+        request, response = flow.request, head.response
+        relay = Relay(server, stream, response, self._settings, self._attend_if_asked)
+        event = server.next_event() if gathered is None else NEED_DATA
+        if type(event) is Data and event.end_of_message and not relay.changes:
             # All of it came with the head: both leave together.
-            response.body_size = len(event.data)
+            relay.keep(event.data)
             stream.send_message(request, response, event.data)
             self._sending = True
+            response.timestamp_end = time.time()
         else:
-            stream.send_head(
-                request, response, None if transform is not None else head.framing.length
-            )
+            stream.send_head(request, response, None if relay.changes else head.framing.length)
             self._sending = True
-            for chunk in gathered.chunks() if isinstance(gathered, Body) else gathered:
-                await self._pass_on(chunk, response, transform, stored)
-            while True:
-                if event is NEED_DATA:
-                    await server.when_readable()
-                elif type(event) is Data:
-                    if event.data:
-                        await self._pass_on(event.data, response, transform, stored)
-                    if event.end_of_message:
-                        break
-                elif type(event) is EndOfMessage:
-                    response.trailers = event.trailers
-                    break
-                else:
-                    raise _reset(event)
-                event = server.next_event()
-            if transform is not None:
-                for chunk in await transformed(transform, b""):
-                    if stored is not None:
-                        stored.append(chunk)
-                    stream.send_data(chunk)
-            stream.send_end(response.trailers)
-        response.timestamp_end = time.time()
-        if stored is not None:
-            stored.attach(response, flow.metadata, "response")
+            if gathered is not None:
+                response.attach_body(None)
+                response.body_size = 0
+                for chunk in gathered.chunks() if isinstance(gathered, Body) else (gathered,):
+                    await relay.pass_on(chunk)
+            await relay.run(event)
+        relay.attach_copy(flow.metadata, "response")
         await self._finish_request(server)
         self._responding = True
         if self._hooks.response is not None:
             await self._fire(self._hooks.response)
 
-    async def _pass_on(
-        self,
-        data: bytes,
-        response: Response,
-        transform: Callable[[bytes], Any] | None,
-        stored: Stored | None,
-    ) -> None:
-        stream = self._stream
-        response.body_size += len(data)
-        for chunk in (data,) if transform is None else await transformed(transform, data):
-            if stored is not None:
-                stored.append(chunk)
-            stream.send_data(chunk)
+    async def _attend_if_asked(self) -> None:
         if self._attention:
             await self._attend()
-        if stream.write_paused:
-            await stream.when_writable()
 
     async def _finish_request(self, server: Any) -> None:
         """The response is complete: end the request too, and let go of the server."""
@@ -594,10 +450,7 @@ class HTTPExchange:
         if isinstance(body, Body):
             stream.send_head(flow.request, response, body.length)
             self._sending = True
-            for chunk in body.chunks():
-                stream.send_data(chunk)
-                if stream.write_paused:
-                    await stream.when_writable()
+            await send_body(stream, body)
             stream.send_end(response.trailers)
         else:
             stream.send_message(flow.request, response, body or b"")
@@ -639,24 +492,3 @@ class HTTPExchange:
             self._stream.abort(code)
         else:
             self._stream.refuse(flow.request, error_response(status, code, message))
-
-
-def describe(error: Exception) -> tuple[str, int, str]:
-    """Return an error's stable code, the status that tells the client of it, and its message.
-
-    A status of 0 says that the client is to be told nothing.
-    """
-    if isinstance(error, HookFailed):
-        return error.code, 502, str(error)
-    if isinstance(error, LocalProtocolError):
-        return error.code, 502, str(error)
-    if isinstance(error, (ProtocolError, UpstreamError, BodyTooLargeError)):
-        return error.code, getattr(error, "status", 502), str(error)
-    if isinstance(error, InterceptorError):
-        status = getattr(error, "status", 502 if error.code == "stream-failed" else 0)
-        return error.code, status, str(error)
-    return "internal-error", 500, "the proxy met an error of its own; its log says more"
-
-
-def _reset(event: Any) -> InterceptorError:
-    return UpstreamError(f"the peer reset the stream: {event.message}", "stream-reset")

@@ -12,8 +12,9 @@ from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from interceptor.errors import InterceptorError, RemoteProtocolError, UpstreamError
+from interceptor.errors import RemoteProtocolError, UpstreamError
 from interceptor.interfaces import IClientStream, IServerStream
+from interceptor.layers.failures import ClientGoneError, ClientTooSlowError
 from interceptor.layers.task import Task
 from interceptor.model.connections import format_address
 from interceptor.net.gate import BACKLOG
@@ -37,20 +38,6 @@ if TYPE_CHECKING:
 
 _HIGH_WATER = 65536
 """Bytes held unread above which the peer is not read from."""
-
-
-class ClientGoneError(InterceptorError):
-    """The client closed or reset its connection before the exchange was over."""
-
-    code = "client-disconnected"
-
-
-class ClientTooSlowError(InterceptorError):
-    """The client let a deadline pass. ``status`` is what it may be told."""
-
-    def __init__(self, message: str, code: str, status: int = 408) -> None:
-        super().__init__(message, code)
-        self.status = status
 
 
 class _HTTP1Protocol(SideProtocol):

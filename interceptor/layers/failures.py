@@ -1,0 +1,73 @@
+"""How exchanges fail: the errors of this level, and what a client is told of any error."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from interceptor.errors import (
+    HookFailed,
+    InterceptorError,
+    LocalProtocolError,
+    ProtocolError,
+    UpstreamError,
+)
+
+
+class KilledError(InterceptorError):
+    """A hook killed the flow. The client is answered nothing."""
+
+    code = "killed"
+
+
+class AbandonedError(InterceptorError):
+    """The other half of the exchange is over, and this half with it."""
+
+    code = "abandoned"
+
+
+class BodyTooLargeError(InterceptorError):
+    """A request's body is over ``body_size_limit``."""
+
+    code = "body-too-large"
+    status = 413
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the request body is over body_size_limit ({limit} bytes)")
+
+
+class StreamCallableError(InterceptorError):
+    """What a hook set as ``stream`` raised. Nobody can know what it would have removed."""
+
+    code = "stream-failed"
+    status = 502
+
+
+class ClientGoneError(InterceptorError):
+    """The client closed or reset its connection before the exchange was over."""
+
+    code = "client-disconnected"
+
+
+class ClientTooSlowError(InterceptorError):
+    """The client let a deadline pass. ``status`` is what it is told."""
+
+    status = 408
+
+
+def describe(error: Exception) -> tuple[str, int, str]:
+    """Return an error's stable code, the status that tells the client of it, and its message.
+
+    A status of 0 says that the client is to be told nothing.
+    """
+    if isinstance(error, (HookFailed, LocalProtocolError)):
+        return error.code, 502, str(error)
+    if isinstance(error, (ProtocolError, UpstreamError)):
+        return error.code, getattr(error, "status", 502), str(error)
+    if isinstance(error, InterceptorError):
+        return error.code, getattr(error, "status", 0), str(error)
+    return "internal-error", 500, "the proxy met an error of its own; its log says more"
+
+
+def reset_error(event: Any) -> UpstreamError:
+    """Return the error for a stream that the peer gave up."""
+    return UpstreamError(f"the peer reset the stream: {event.message}", "stream-reset")
