@@ -53,7 +53,7 @@ def parse_cookie(line: str) -> tuple[tuple[str, str], ...]:
 def format_cookie(pairs: Iterable[tuple[str, str]], before: str = "") -> str:
     """Return a Cookie field; a pair that was there ``before`` is written as it was.
 
-    Raises `ValueError` for what would end a new pair early.
+    Raises ``ValueError`` for what would end a new pair early.
     """
     known = dict(_split(before))
     return "; ".join([known.get((name, value)) or _pair(name, value) for name, value in pairs])
@@ -83,7 +83,7 @@ def format_set_cookie(name: str, value: str | tuple[str, Any]) -> str:
     """Return a Set-Cookie field for a value, or a value and its attributes.
 
     Attributes are a mapping or pairs; None as a value makes a bare one such as ``Secure``. Raises
-    `ValueError` for what would end a part early.
+    ``ValueError`` for what would end a part early.
     """
     attributes: Mapping[str, str | None] | Iterable[tuple[str, str | None]] = ()
     if not isinstance(value, str):

@@ -38,7 +38,7 @@ def _to_str(data: bytes) -> str:
 def check_name(name: str | bytes) -> bytes:
     """Return a field name as bytes.
 
-    Raises `ValueError` unless it is a token (RFC 9110 section 5.6.2).
+    Raises ``ValueError`` unless it is a token (RFC 9110 section 5.6.2).
     """
     data = _to_bytes(name)
     if _NAME.fullmatch(data) is None:
@@ -51,7 +51,7 @@ def check_name(name: str | bytes) -> bytes:
 def check_value(name: str | bytes, value: str | bytes) -> bytes:
     """Return a field value as bytes.
 
-    Raises `ValueError` when it holds CR, LF or NUL, which would end the field line early
+    Raises ``ValueError`` when it holds CR, LF or NUL, which would end the field line early
     (RFC 9110 section 5.5). ``name`` is for the error's text.
     """
     data = _to_bytes(value)
@@ -69,7 +69,7 @@ class Headers(MutableMapping[str, str]):
 
     ``fields`` is the same as a tuple of (name, value) byte pairs; assigning to it replaces all.
     Values that came from the wire are not judged here; what is set through this API is: CR, LF and
-    NUL in a value, and a new name that is no token, raise `ValueError`.
+    NUL in a value, and a new name that is no token, raise ``ValueError``.
     """
 
     __slots__ = ("_fields", "_raw")
@@ -281,7 +281,8 @@ class Headers(MutableMapping[str, str]):
         """Replace a regular expression in every ``name: value`` line; return how often.
 
         ``count`` bounds the replacements in all lines together; 0 is no bound. A line that has no
-        ``": "`` left afterwards stays as it was.
+        ``": "`` left afterwards stays as it was, and so does one in which a faulty peer put what
+        could not be set here.
         """
         compiled = compile_bytes(pattern, flags)
         if isinstance(repl, str):
@@ -289,12 +290,14 @@ class Headers(MutableMapping[str, str]):
         done = 0
         fields = []
         for field in self._fields:
-            if not count or done < count:
+            faulty = _FORBIDDEN_IN_VALUE.search(field[1]) is not None
+            if not faulty and (not count or done < count):
                 left = count - done if count else 0
                 line, times = compiled.subn(repl, b"%b: %b" % field, count=left)
                 name, colon, value = line.partition(b": ")
                 if times and colon:
-                    field = (check_name(name), check_value(name, value))
+                    name = field[0] if name == field[0] else check_name(name)
+                    field = (name, check_value(name, value))
                     done += times
             fields.append(field)
         if done:

@@ -91,7 +91,7 @@ class Request(Message):
     ) -> Request:
         """Make a request from scratch; a Host field is added where ``headers`` has none.
 
-        Text content is encoded as `set_text` has it. Raises `ValueError` for a faulty URL or field.
+        Text content is encoded as `Message.set_text` has it. Raises ``ValueError`` for a faulty URL or field.
         """
         scheme, host, port, path = urls.parse(url)
         self = cls(b"", scheme, host, port, path, b"HTTP/1.1", Headers(), "relative", time.time())
@@ -138,7 +138,7 @@ class Request(Message):
     def host(self) -> str:
         """The name or address to which the request goes, an IPv6 address without brackets.
 
-        Assigning also changes the Host field, if there is one. Raises `ValueError` for what is
+        Assigning also changes the Host field, if there is one. Raises ``ValueError`` for what is
         neither a name nor an address.
         """
         return to_str(self.host_bytes)
@@ -171,7 +171,7 @@ class Request(Message):
     def path(self) -> str:
         """Path and query as on the wire, ``*`` in asterisk form, empty in authority form.
 
-        Assigning raises `ValueError` for control characters and for what does not begin with a
+        Assigning raises ``ValueError`` for control characters and for what does not begin with a
         slash; spaces are percent-encoded.
         """
         return to_str(self.path_bytes)
@@ -201,7 +201,7 @@ class Request(Message):
     def url(self) -> str:
         """The URL to which the request goes; ``host:port`` for CONNECT.
 
-        Assigning changes scheme, host, port and path, and the Host field. Raises `ValueError`.
+        Assigning changes scheme, host, port and path, and the Host field. Raises ``ValueError``.
         """
         if self.first_line_format == "authority":
             return self.authority
@@ -466,7 +466,7 @@ class Response(Message):
     ) -> Response:
         """Make a response from scratch, with the usual reason phrase and a Content-Length.
 
-        Text content is encoded as `set_text` has it. Raises `ValueError` for a status outside 100
+        Text content is encoded as `Message.set_text` has it. Raises ``ValueError`` for a status outside 100
         to 599 and for a faulty field.
         """
         if not 100 <= status <= 599:

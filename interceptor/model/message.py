@@ -220,7 +220,7 @@ class Message:
 
         The charset comes from Content-Type, else from a byte order mark, else from what the kind
         of content says (see `interceptor.model.charsets`). Bytes that do not fit are kept as
-        surrogates; with ``strict`` they raise `ValueError`, and damaged codings `DecodeError`.
+        surrogates; with ``strict`` they raise ``ValueError``, and damaged codings `DecodeError`.
         """
         content = self.get_content(strict)
         if content is None:

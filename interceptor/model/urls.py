@@ -28,14 +28,14 @@ def default_port(scheme: bytes) -> int | None:
 
 
 def check_token(what: str, value: bytes) -> bytes:
-    """Return ``value``; raise `ValueError` unless it is a token (RFC 9110 section 5.6.2)."""
+    """Return ``value``; raise ``ValueError`` unless it is a token (RFC 9110 section 5.6.2)."""
     if _TOKEN.fullmatch(value) is None:
         raise ValueError(f"{what} {value!r} must be made of letters, digits and !#$%&'*+-.^_`|~")
     return value
 
 
 def check_scheme(value: bytes) -> bytes:
-    """Return a scheme in lower case; raise `ValueError` for what cannot be one."""
+    """Return a scheme in lower case; raise ``ValueError`` for what cannot be one."""
     scheme = value.lower()
     if _SCHEME.fullmatch(scheme) is None:
         raise ValueError(f"{value!r} is not a URL scheme; expected http or https")
@@ -43,7 +43,7 @@ def check_scheme(value: bytes) -> bytes:
 
 
 def check_port(value: int) -> int:
-    """Return ``value``; raise `ValueError` unless it is a port, 1 to 65535."""
+    """Return ``value``; raise ``ValueError`` unless it is a port, 1 to 65535."""
     if not 1 <= value <= 65535:
         raise ValueError(f"{value!r} is not a port; expected a number from 1 to 65535")
     return value
@@ -52,7 +52,7 @@ def check_port(value: int) -> int:
 def check_host(value: str | bytes) -> bytes:
     """Return a name or address as bytes, an IPv6 address without its brackets.
 
-    A name with other letters than ASCII's becomes its IDNA form. Raises `ValueError` for what is
+    A name with other letters than ASCII's becomes its IDNA form. Raises ``ValueError`` for what is
     neither a name nor an address.
     """
     fault = ValueError(f"{value!r} is not a host name or address")
@@ -81,7 +81,7 @@ def check_host(value: str | bytes) -> bytes:
 def check_path(value: bytes) -> bytes:
     """Return a path with its query, spaces percent-encoded.
 
-    Raises `ValueError` for control characters, and unless it begins with a slash; ``*`` (asterisk
+    Raises ``ValueError`` for control characters, and unless it begins with a slash; ``*`` (asterisk
     form) and nothing (authority form) are paths, too.
     """
     if _CONTROL.search(value) is not None:
@@ -108,7 +108,7 @@ def unparse(scheme: bytes, host: bytes, port: int, path: bytes) -> bytes:
 def parse_authority(authority: bytes) -> tuple[bytes, int | None]:
     """Split ``host[:port]``; the port is None where it is missing or empty.
 
-    Raises `ValueError` for a faulty host or port.
+    Raises ``ValueError`` for a faulty host or port.
     """
     found = _AUTHORITY.fullmatch(authority)
     if found is None:
@@ -120,7 +120,7 @@ def parse_authority(authority: bytes) -> tuple[bytes, int | None]:
 def parse(url: str | bytes) -> tuple[bytes, bytes, int, bytes]:
     """Split an http or https URL into scheme, host, port and path with query.
 
-    A fragment is dropped. Raises `ValueError` for other schemes, credentials, and faulty parts.
+    A fragment is dropped. Raises ``ValueError`` for other schemes, credentials, and faulty parts.
     """
     data = url.encode("utf-8", "surrogateescape") if isinstance(url, str) else url
     found = _URL.fullmatch(data)

@@ -213,6 +213,11 @@ class HeadersReplaceTests(SynchronousTestCase):
         headers = Headers(a="1")
         self.assertRaises(ValueError, headers.replace, "1", r"1\r\nb: 2")
 
+    def test_faulty_fields_of_a_peer_do_not_make_it_fail(self) -> None:
+        headers = Headers.from_wire(((b"X [y]", b"a"), (b"Z", b"a\0")), None)
+        self.assertEqual(1, headers.replace("a", "b"))
+        self.assertEqual(((b"X [y]", b"b"), (b"Z", b"a\0")), headers.fields)
+
     def test_flags_and_compiled_patterns(self) -> None:
         self.assertEqual(1, Headers(a="X").replace("x$", "y", flags=re.IGNORECASE))
         self.assertEqual(1, Headers(a="X").replace(re.compile("x$", re.IGNORECASE), "y"))
