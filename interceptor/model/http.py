@@ -91,7 +91,8 @@ class Request(Message):
     ) -> Request:
         """Make a request from scratch; a Host field is added where ``headers`` has none.
 
-        Text content is encoded as `Message.set_text` has it. Raises ``ValueError`` for a faulty URL or field.
+        Text content is encoded as `Message.set_text` has it. Raises ``ValueError`` for a faulty
+        URL or field.
         """
         scheme, host, port, path = urls.parse(url)
         self = cls(b"", scheme, host, port, path, b"HTTP/1.1", Headers(), "relative", time.time())
@@ -466,8 +467,8 @@ class Response(Message):
     ) -> Response:
         """Make a response from scratch, with the usual reason phrase and a Content-Length.
 
-        Text content is encoded as `Message.set_text` has it. Raises ``ValueError`` for a status outside 100
-        to 599 and for a faulty field.
+        Text content is encoded as `Message.set_text` has it. Raises ``ValueError`` for a status
+        outside 100 to 599 and for a faulty field.
         """
         if not 100 <= status <= 599:
             raise ValueError(f"a status code is from 100 to 599, not {status!r}")
