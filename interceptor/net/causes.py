@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -47,7 +48,7 @@ class Cause:
 def cause_of(reason: Failure) -> Cause:
     """Classify what Twisted gives a factory whose connection failed."""
     value = reason.value
-    number = getattr(value, "osError", None)
+    number = _number(value)
     if isinstance(value, error.ConnectBindError):
         return Cause("connect-failed", f"no socket to connect with: {_phrase(value, number)}")
     if isinstance(value, error.ConnectionRefusedError) or number == errno.ECONNREFUSED:
@@ -74,9 +75,22 @@ def explain(destination: HostPort, failures: Sequence[tuple[str, Cause]]) -> Ups
     return UpstreamError(text, code, 504 if code == "connect-timeout" else 502)
 
 
-def _phrase(value: BaseException | None, number: object) -> str:
-    if isinstance(number, int):
-        text = os.strerror(number)
+def _number(value: BaseException | None) -> int | None:
+    """The system's error number, if there is one."""
+    if isinstance(value, error.ConnectError):
+        number = value.osError
+    elif isinstance(value, OSError) and not isinstance(value, socket.gaierror):
+        number = value.errno
     else:
-        text = str(value).rstrip(".") or type(value).__name__
+        return None
+    return number if isinstance(number, int) else None
+
+
+def _phrase(value: BaseException | None, number: int | None) -> str:
+    if number is not None:
+        text = os.strerror(number)
+    elif isinstance(value, socket.gaierror) and value.strerror:
+        text = value.strerror
+    else:
+        text = str(value).rstrip(".") or f"unexpected {type(value).__name__}"
     return text[:1].lower() + text[1:]

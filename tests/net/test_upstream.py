@@ -181,11 +181,19 @@ class SingleAddressTests(ConnectorTestCase):
         self.assertIn("too many open files", text)
 
     def test_what_the_reactor_raises_at_once(self):
-        def connect_tcp(*args):
-            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        for raised, text in (
+            (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "name or service"),
+            (OSError(errno.EMFILE, "x", "/some/file"), "too many open files"),
+            (OverflowError("port must be 0-65535."), "port must be 0-65535"),
+            (RuntimeError(), "unexpected RuntimeError"),
+        ):
 
-        self.patch(self.reactor, "connectTCP", connect_tcp)
-        self.assert_fails(self.connect("fe80::1%nosuch"), "connect-failed")
+            def connect_tcp(*args, raised=raised):
+                raise raised
+
+            self.patch(self.reactor, "connectTCP", connect_tcp)
+            said = self.assert_fails(self.connect("fe80::1%lo"), "connect-failed")
+            self.assertIn(f"cannot connect to [fe80::1%lo]:80: {text}", said)
 
     def test_ipv6_is_shown_with_brackets(self):
         result = self.connect("2001:db8::1")
