@@ -428,4 +428,6 @@ def _spec_of(installed: Installed) -> str | None:
 
 
 def _ignored(failure: Failure) -> None:
-    """Drop a failure: the bus has logged it."""
+    """Drop what the bus has logged."""
+    if not failure.check(HookFailed, CancelledError):
+        _log.failure("a hook could not be called", failure)

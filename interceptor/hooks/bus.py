@@ -109,10 +109,6 @@ class HookBus(HookRules):
         """What every hook that was called has cost so far, in the order of the first calls."""
         return [record.snapshot() for record in self._records.values() if record.calls]
 
-    def forget(self, addon: str) -> None:
-        """Drop the statistics of an addon that is gone."""
-        self._records = {key: record for key, record in self._records.items() if key[0] != addon}
-
     def call(self, listener: Listener, event: str, *arguments: Any) -> Any:
         """Call one addon's own hook and return its answer, measured but otherwise untouched.
 

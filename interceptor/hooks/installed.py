@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from interceptor.errors import InterceptorError, ScriptError
+from interceptor.hooks.beside import importable
 from interceptor.hooks.bus import HookBus
 from interceptor.hooks.context import Binding, Proxy
 from interceptor.hooks.events import EVENTS, arity_fault, near_miss
@@ -106,14 +107,16 @@ class Installation:
 
     def install_script(self, script: Script) -> Installed:
         """Run the script's file, then `install` what it made."""
-        with script.importable():
+        with importable(script.directory):
             binding = Binding(self._proxy, self._free(script.name), script.arguments)
             module = script.execute(binding)
             try:
-                return self.install(module, script)
+                installed = self.install(module, script)
             except BaseException:
                 script.discard()
                 raise
+        script.note_files()
+        return installed
 
     def _grow(self, installed: Installed, given: object, parent: Listener | None) -> None:
         if any(given is listener.addon for listener in installed.listeners):

@@ -66,7 +66,7 @@ class LogEventObserver:
 
     def _is_ours(self, event: LogEvent) -> bool:
         proxy = event.get("proxy")
-        if proxy is None:
+        if not isinstance(proxy, Proxy):
             binding = CURRENT.get() or sole()
             proxy = binding.proxy if binding is not None else None
         return proxy is self._proxy

@@ -6,13 +6,12 @@ import itertools
 import os
 import shlex
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Final
 
 from interceptor.errors import InterceptorError, ScriptError
+from interceptor.hooks.beside import Signature, files_beside, signature_of
 from interceptor.hooks.context import CURRENT, Binding, own_arguments
 from interceptor.hooks.tracebacks import cut_traceback
 
@@ -39,7 +38,9 @@ class Script:
         self.path = Path(os.path.abspath(os.path.expanduser(words[0])))
         self.arguments = [str(self.path), *words[1:]]
         self.module: ModuleType | None = None
-        self.seen: tuple[int, int, int] | None = None
+        self._beside: list[str] = []
+        self._file_seen: Signature | None = None
+        self.seen: tuple[Signature | None, ...] | None = None
 
     @property
     def name(self) -> str:
@@ -52,28 +53,21 @@ class Script:
         fresh.spec = self.spec
         return fresh
 
-    def signature(self) -> tuple[int, int, int] | None:
-        """What changes when the file does; None while there is no file."""
-        try:
-            status = self.path.stat()
-        except OSError:
+    @property
+    def directory(self) -> str:
+        """Where the file is; modules there can be imported while the script is loaded."""
+        return str(self.path.parent)
+
+    def signature(self) -> tuple[Signature | None, ...] | None:
+        """What changes when the file, or a module beside it, does; None while there is no file."""
+        own = signature_of(str(self.path))
+        if own is None:
             return None
-        return status.st_mtime_ns, status.st_size, status.st_ino
+        return own, *map(signature_of, self._beside)
 
     def owns(self, filename: str) -> bool:
         """Whether a source file is the script's own: itself, or beside it."""
-        return os.path.dirname(filename) == str(self.path.parent)
-
-    @contextmanager
-    def importable(self) -> Iterator[None]:
-        """Let modules beside the script be imported for a while."""
-        directory = str(self.path.parent)
-        sys.path.insert(0, directory)
-        try:
-            yield
-        finally:
-            if directory in sys.path:
-                sys.path.remove(directory)
+        return os.path.dirname(filename) == self.directory
 
     def execute(self, binding: Binding) -> ModuleType:
         """Run the file as a new module, in which ``ctx`` is ``binding``, and return that.
@@ -81,11 +75,11 @@ class Script:
         Raises `ScriptError` with the traceback, cut to the script's lines, and lets errors of
         this package pass.
         """
-        self.seen = self.signature()
         module = ModuleType(f"interceptor_script_{next(_serial)}_{self.name}")
         module.__file__ = str(self.path)
         try:
             # The source itself is compiled: what an older version was compiled to never counts.
+            self._file_seen = signature_of(str(self.path))
             code = compile(self.path.read_bytes(), str(self.path), "exec", dont_inherit=True)
         except OSError as error:
             raise ScriptError(f"script {self.path}: {error.strerror or error}") from error
@@ -107,6 +101,12 @@ class Script:
             CURRENT.reset(token)
         self._bind(module, binding)
         return module
+
+    def note_files(self) -> None:
+        """Take what the files are now as what was loaded; see `signature`."""
+        # The script's own file may have changed again since it was read.
+        self._beside = files_beside(self.directory)
+        self.seen = (self._file_seen, *map(signature_of, self._beside))
 
     def discard(self) -> None:
         """Forget the module; what still runs of it goes on."""

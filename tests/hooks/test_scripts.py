@@ -131,16 +131,6 @@ class LoadingTests(ScriptTestCase):
         chain.load_scripts()
         self.assertEqual(self.fire(chain), ["one", "two"])
 
-    def test_modules_beside_the_script_can_be_imported(self) -> None:
-        self.write("beside_it.py", "VALUE = 3\n")
-        self.addCleanup(sys.modules.pop, "beside_it", None)
-        before = list(sys.path)
-        chain = self.loaded(
-            "import beside_it\ndef request(flow):\n    flow.append(beside_it.VALUE)\n"
-        )
-        self.assertEqual(self.fire(chain), [3])
-        self.assertEqual(sys.path, before)
-
     def test_dataclasses_and_annotations(self) -> None:
         self.loaded(
             "from __future__ import annotations\n"
@@ -203,6 +193,71 @@ class LoadingTests(ScriptTestCase):
         )
         self.assertEqual(self.fire(chain), [1, 1])
         self.assertEqual(chain.names(), ["script", "adder", "adder-2"])
+
+
+class BesideTests(ScriptTestCase):
+    IMPORTING = "import beside_it\ndef request(flow):\n    flow.append(beside_it.VALUE)\n"
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.addCleanup(sys.modules.pop, "beside_it", None)
+
+    def test_modules_beside_the_script_can_be_imported(self) -> None:
+        self.write("beside_it.py", "VALUE = 3\n")
+        before = list(sys.path)
+        chain = self.loaded(self.IMPORTING)
+        self.assertEqual(self.fire(chain), [3])
+        self.assertEqual(sys.path, before)
+
+    def test_scripts_of_one_directory_share_them(self) -> None:
+        self.write("beside_it.py", "VALUE = []\n")
+        paths = [str(self.write(f"{name}.py", self.IMPORTING)) for name in "ab"]
+        chain = self.chain(scripts=paths)
+        chain.load_scripts()
+        first, second = self.fire(chain)
+        self.assertIs(first, second)
+
+    def test_scripts_of_two_directories_do_not(self) -> None:
+        paths = []
+        for where in "ab":
+            self.write(f"{where}/beside_it.py", f"VALUE = {where!r}\n")
+            paths.append(str(self.write(f"{where}/script.py", self.IMPORTING)))
+        chain = self.chain(scripts=paths)
+        chain.load_scripts()
+        self.assertEqual(self.fire(chain), ["a", "b"])
+        chain.reload("script")
+        self.assertEqual(self.fire(chain), ["a", "b"])
+
+    def test_module_that_changed_is_imported_again(self) -> None:
+        self.write("beside_it.py", "VALUE = 1\n")
+        chain = self.loaded(self.IMPORTING)
+        self.successResultOf(chain.running())
+        self.clock.advance(1)
+        self.assertEqual(self.messages.texts, [])
+        self.write("beside_it.py", "VALUE = 2\n")
+        self.clock.advance(1)
+        self.assertEqual(self.fire(chain), [2])
+
+    def test_module_that_is_broken_for_a_while(self) -> None:
+        self.write("beside_it.py", "VALUE = 1\n")
+        chain = self.loaded(self.IMPORTING)
+        self.successResultOf(chain.running())
+        self.write("beside_it.py", "1 / 0\n")
+        for _ in range(3):
+            self.clock.advance(1)
+        self.assertEqual(self.fire(chain), [1])
+        self.assertEqual(len(self.messages.texts), 1)
+        self.write("beside_it.py", "VALUE = 2\n")
+        self.clock.advance(1)
+        self.assertEqual(self.fire(chain), [2])
+
+    def test_modules_that_were_there_already_are_left_alone(self) -> None:
+        import json
+
+        self.write("json.py", "VALUE = 1\n")
+        chain = self.loaded("import json\ndef request(flow):\n    flow.append(json)\n")
+        self.assertEqual(self.fire(chain), [json])
+        self.assertIs(sys.modules["json"], json)
 
 
 class ArgumentTests(ScriptTestCase):
