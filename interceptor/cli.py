@@ -213,6 +213,7 @@ class Foreground:
 
     def __init__(self, service: InterceptorService, reactor: Any) -> None:
         self._service = service
+        service.on_shutdown = self._stop
         self._reactor = reactor
         self._stopping = False
         self._asked: float | None = None

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybeDeferred
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from interceptor.addons.printer import keep_printer
@@ -63,6 +62,9 @@ class InterceptorService(Service):
 
     started: Deferred[InterceptorService]
 
+    on_shutdown: Callable[[], object] | None = None
+    """Called first when a hook asks for ``ctx.master.shutdown()``: ends the program around us."""
+
     def __init__(
         self,
         options: Options | None = None,
@@ -99,6 +101,7 @@ class InterceptorService(Service):
             reactor, self.options, self.addons.bus, self._connector, rules
         )
         self._listeners: list[tuple[ModeSpec, IListeningPort, ProxyFactory]] = []
+        self._is_up = False
         self._stopped: Deferred[None] | None = None
 
     # IMaster
@@ -109,8 +112,10 @@ class InterceptorService(Service):
         return [describe(port) for _, port, _ in self._listeners]
 
     def shutdown(self) -> Deferred[None]:
-        """Stop the proxy; under the command line, end the program."""
-        return maybeDeferred(self.stopService)
+        """Stop the proxy; where it is a program of its own, end that (``on_shutdown``)."""
+        if self.on_shutdown is not None:
+            self.on_shutdown()
+        return self.stopService()
 
     # IService
 
@@ -139,6 +144,7 @@ class InterceptorService(Service):
             await self._close_listeners()
             await self._end()
             raise
+        self._is_up = True
         for mode, port, factory in self._listeners:
             factory.open()
             self._announce(f"listening: {mode.name} on {describe(port)}")
@@ -160,15 +166,13 @@ class InterceptorService(Service):
         return self._stopped
 
     async def _stop(self) -> None:
-        started = getattr(self, "started", None)
-        if started is None:
+        if not self._is_up:
+            # Not started, or failed to; or still starting, which then cleans up by itself.
+            if hasattr(self, "started") and not self.started.called:
+                self.started.addErrback(lambda failure: failure.trap(CancelledError))
+                self.started.cancel()
             return
-        if not started.called:
-            started.addErrback(lambda failure: failure.trap(CancelledError))
-            started.cancel()
-            return
-        if isinstance(started.result, Failure):
-            return
+        self._is_up = False
         await self._close_listeners()
         await self._drain()
         await self._end()

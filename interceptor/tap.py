@@ -156,7 +156,10 @@ def makeService(options: Options) -> IService:
 
     from interceptor.service import InterceptorService
 
-    proxy = InterceptorService(options.proxy_options, reactor=reactor, announce=_announce)
+    proxy = InterceptorService(
+        options.proxy_options, reactor=reactor, announce=_announce, print_flows=True
+    )
+    proxy.on_shutdown = lambda: reactor.callLater(0, _stop, reactor)
     # Only twistd becomes a daemon, and only where it is not told to stay.
     parent = getattr(options, "parent", None) or {}
     daemon = "nodaemon" in parent and not parent["nodaemon"]
@@ -165,6 +168,11 @@ def makeService(options: Options) -> IService:
 
 def _announce(line: str) -> None:
     log.info("{line}", line=line)
+
+
+def _stop(reactor: Any) -> None:
+    if reactor.running:
+        reactor.stop()
 
 
 def _end(reactor: Any) -> None:

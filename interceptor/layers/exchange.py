@@ -20,6 +20,7 @@ from interceptor.layers.failures import (
 )
 from interceptor.layers.task import Task
 from interceptor.model.body import Body
+from interceptor.model.connections import format_address
 from interceptor.model.flow import KILLED_MESSAGE, Error, HTTPFlow
 from interceptor.net.deadline import Deadline
 from interceptor.wire.httpevents import NEED_DATA, Data
@@ -473,8 +474,9 @@ class HTTPExchange:
         if flow.error is None:
             flow.error = Error(message, time.time(), code)
         self.log.info(
-            "{client} {url}: {code}: {message}",
-            client=flow.client_conn,
+            "{client} {method} {url}: {code}: {message}",
+            client=format_address(flow.client_conn.address),
+            method=flow.request.method,
             url=flow.request.pretty_url,
             code=code,
             message=message,

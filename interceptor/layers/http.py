@@ -17,6 +17,7 @@ from interceptor.layers.exchange import HTTPExchange
 from interceptor.layers.hooking import run_hook
 from interceptor.layers.http1 import HTTP1ServerProtocol
 from interceptor.layers.tcp import TCPLayer
+from interceptor.model.connections import format_address
 from interceptor.model.flow import Error, HTTPFlow
 from interceptor.model.headers import Headers
 from interceptor.model.http import Request
@@ -112,7 +113,7 @@ class HTTPLayer(Layer):
         flow.error = Error(str(error), now, error.code)
         self.log.info(
             "{client}: {code}: {message}",
-            client=context.client_conn,
+            client=format_address(context.client_conn.address),
             code=error.code,
             message=str(error),
         )

@@ -15,7 +15,7 @@ from interceptor.layers.context import Context, RootLayer
 from interceptor.layers.detect import DetectProtocol
 from interceptor.layers.hooking import run_hook
 from interceptor.layers.upstream import ServerPool
-from interceptor.model.connections import ClientConnection, ServerConnection
+from interceptor.model.connections import ClientConnection, ServerConnection, format_address
 from interceptor.net.gate import HOOK, SETUP
 from interceptor.net.sides import Side, SideProtocol
 
@@ -93,7 +93,7 @@ class Session(SideProtocol):
     def _refuse(self, reason: str) -> None:
         self.log.info(
             "client {client} refused: {reason}",
-            client=self.context.client_conn.address,
+            client=format_address(self.context.client_conn.address),
             reason=reason,
         )
         self.side.abort()

@@ -98,7 +98,7 @@ class Side(Protocol):
         protocol.attach(self)
         if data and self.protocol is protocol:
             protocol.dataReceived(data)
-        if self.read_ended and not self.closing and self.protocol is protocol:
+        if self.read_ended and self.protocol is protocol:
             protocol.read_closed()
 
     def dataReceived(self, data: bytes) -> None:
