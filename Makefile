@@ -1,6 +1,8 @@
 # make run     set up what is missing, then start the proxy      ARGS="--mode reverse:http://HOST"
 # make test    the whole test suite                              TESTS=tests.model  JOBS=4
+# make timing  the tests that measure milliseconds, alone
 # make lint    ruff and mypy
+# make coverage  the test suite, and which lines it did not reach
 # make docs    the manual and the API reference
 # make bench   the benchmarks                                    ARGS=--smoke
 # make clean   remove whatever the other targets made
@@ -18,7 +20,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 # The parts of the repository that hold Python.
 SOURCES := interceptor twisted scripts bench tests setup.py
 
-.PHONY: run test timing lint docs bench clean
+.PHONY: run test timing lint coverage docs bench clean
 .DELETE_ON_ERROR:
 
 $(VENV)/pyvenv.cfg:
@@ -50,9 +52,17 @@ timing: $(VENV)/.installed-dev
 	$(BIN)/trial tests.functional.timing
 
 lint: $(VENV)/.installed-dev
-	$(BIN)/ruff check $(SOURCES)
-	$(BIN)/ruff format --check $(SOURCES)
-	$(BIN)/mypy
+	@status=0; \
+	$(BIN)/ruff check $(SOURCES) || status=1; \
+	$(BIN)/ruff format --check $(SOURCES) || status=1; \
+	$(BIN)/mypy || status=1; \
+	exit $$status
+
+coverage: $(VENV)/.installed-dev
+	rm -f .coverage .coverage.*
+	$(BIN)/coverage run --rcfile=setup.cfg -m twisted.trial -j$(JOBS) $(TESTS)
+	$(BIN)/coverage combine -q --rcfile=setup.cfg
+	$(BIN)/coverage report --rcfile=setup.cfg
 
 docs: $(VENV)/.installed-dev
 	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html

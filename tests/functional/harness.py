@@ -216,7 +216,10 @@ class Listener:
 
 
 def parse_listening(output: bytes) -> list[Listener]:
-    """Read the complete ``listening: MODE on HOST:PORT`` lines of the proxy's output."""
+    """Read the complete ``listening: MODE on ADDRESS`` lines of the proxy's output.
+
+    The port of an address without one, such as a socket's path, is 0.
+    """
     listeners = []
     complete, _, _ = output.rpartition(b"\n")
     for line in complete.decode().splitlines():
@@ -224,7 +227,10 @@ def parse_listening(output: bytes) -> list[Listener]:
         if word == "listening":
             mode, _, address = rest.rpartition(" on ")
             host, _, port = address.rpartition(":")
-            listeners.append(Listener(mode, host, int(port)))
+            if port.isdigit():
+                listeners.append(Listener(mode, host, int(port)))
+            else:
+                listeners.append(Listener(mode, address, 0))
     return listeners
 
 
