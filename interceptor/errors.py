@@ -65,7 +65,7 @@ class LoopError(UpstreamError):
         super().__init__(message, "proxy-loop", 502)
 
 
-class DecodeError(InterceptorError):
+class DecodeError(InterceptorError, ValueError):
     """A content coding could not be removed: damaged, unknown, or past its bound."""
 
     code = "content-damaged"
