@@ -8,7 +8,7 @@ from interceptor.errors import LocalProtocolError
 from interceptor.model.headers import Headers
 from interceptor.model.http import Request, Response
 from interceptor.wire.framing import Fields, Framing, Mode, response_fault, response_framing
-from interceptor.wire.http1codec import WORTH_KEEPING, HTTP1Codec, sends_chunked, with_anomalies
+from interceptor.wire.http1codec import WORTH_KEEPING, HTTP1Codec, with_anomalies
 from interceptor.wire.httpbody import DONE, HEAD, IDLE, HTTP1Limits
 from interceptor.wire.httpevents import (
     CONNECTION_CLOSED,
@@ -18,7 +18,13 @@ from interceptor.wire.httpevents import (
     ResponseHead,
 )
 from interceptor.wire.httphead import parse_fields, scan_fields
-from interceptor.wire.httpwrite import ABSENT, CHUNKED, encode_fields, encode_request_line
+from interceptor.wire.httpwrite import (
+    ABSENT,
+    ASKS_UPGRADE,
+    CHUNKED,
+    HAS_CODING,
+    encode_request_line,
+)
 
 _STATUS_LINE = re.compile(rb"(HTTP/1\.[01]) ([1-9][0-9][0-9]) ([^\x00-\x08\x0a-\x1f\x7f]*+)\r\n")
 # White space and case as servers have been seen to get them wrong.
@@ -139,11 +145,13 @@ class HTTP1ClientCodec(HTTP1Codec):
         self, head: bytes, start: int, begin: int, end: int
     ) -> tuple[Fields, bytes | None, tuple[str, ...]]:
         block = head[begin:end]
-        if scan_fields(block) is None:
+        raw: bytes | None = block
+        anomalies: tuple[str, ...] = ()
+        fields = scan_fields(block)
+        if fields is None or not block.isascii():
             # What is beyond the line break that ends the head is none of its fields.
             end = self._earlier_end(head, start, end)
-            block = head[begin:end]
-        fields, raw, anomalies = parse_fields(block, self._mode, True)
+            fields, raw, anomalies = parse_fields(head[begin:end], self._mode, True)
         if self._bare_end:
             self._bare_end = False
             if self._mode == "reject":
@@ -204,17 +212,11 @@ class HTTP1ClientCodec(HTTP1Codec):
         else:
             body = ABSENT
         form = "authority" if method == b"CONNECT" else self.target_form
-        upgrade = upgrade and not old and _asks_for_upgrade(request.headers)
-        # RFC 9112 section 3.2: the Host field names what the target names.
+        flags = self._survey(request.headers)
+        upgrade = upgrade and not old and flags & ASKS_UPGRADE != 0
         head = b"%b%b\r\n" % (
             encode_request_line(request, form, b"HTTP/1.0" if old else b"HTTP/1.1"),
-            encode_fields(
-                request.headers,
-                body,
-                upgrade=upgrade,
-                strict=self._mode != "pass",
-                request=request,
-            ),
+            self._encode(request.headers, body, None, upgrade, False, request),
         )
         self._begin(body)
         self._method = method
@@ -227,18 +229,11 @@ class HTTP1ClientCodec(HTTP1Codec):
 
     def send_message(self, request: Request, body: bytes, *, upgrade: bool = True) -> bytes:
         """Return a request in one piece, chunked if its headers say so."""
-        chunked = request.trailers is not None or sends_chunked(request.headers)
+        coded = self._survey(request.headers) & HAS_CODING
+        chunked = coded or request.trailers is not None
         head = self.send_head(request, None if chunked else len(body), upgrade=upgrade)
         return self._with_body(head, body, request.trailers)
 
 
 # RFC 9110 section 8.6: servers ask for a length here even where there is no content.
 _ANTICIPATE_CONTENT = frozenset((b"POST", b"PUT", b"PATCH"))
-
-
-def _asks_for_upgrade(headers: Headers) -> bool:
-    value = headers.get_bytes(b"upgrade")
-    if value is None:
-        return False
-    connection = headers.get_bytes(b"connection")
-    return connection is not None and b"upgrade" in connection.lower()

@@ -6,9 +6,16 @@ from typing import Final
 
 from interceptor.errors import LocalProtocolError
 from interceptor.model.headers import Headers
+from interceptor.model.http import Request
 from interceptor.wire.framing import Framing, Mode
 from interceptor.wire.httpbody import HTTP1Limits, MessageReader
-from interceptor.wire.httpwrite import CHUNKED, encode_last_chunk
+from interceptor.wire.httpwrite import (
+    CHUNKED,
+    HAS_HOST,
+    encode_fields,
+    encode_last_chunk,
+    survey,
+)
 
 # How the body that is being sent ends.
 NOTHING: Final = 0
@@ -25,13 +32,27 @@ WORTH_KEEPING: Final = 2048
 class HTTP1Codec(MessageReader):
     """The writing half that both codecs share."""
 
-    __slots__ = ("_left", "_sending", "_sent")
+    __slots__ = (
+        "_left",
+        "_sending",
+        "_sent",
+        "_sent_block",
+        "_sent_flags",
+        "_sent_key",
+        "_sent_raw",
+    )
 
     def __init__(self, limits: HTTP1Limits, mode: Mode) -> None:
         super().__init__(limits, mode)
         self._sending = NOTHING
         self._left = 0
         self._sent = False
+        # The received block that was sent on last, and what was found out about it: the codec that
+        # reads repeated blocks hands out the same object again.
+        self._sent_raw: bytes | None = None
+        self._sent_flags = 0
+        self._sent_key: tuple[int, bytes | None, bool, bool] | None = None
+        self._sent_block = b""
 
     @property
     def _strict(self) -> bool:
@@ -43,6 +64,47 @@ class HTTP1Codec(MessageReader):
     def sent(self) -> bool:
         """Whether all of the message that was begun has been sent."""
         return self._sent
+
+    def _survey(self, headers: Headers) -> int:
+        """Return what `survey` finds in headers that are about to be sent."""
+        raw = headers.raw
+        if raw is not None and raw is self._sent_raw:
+            return self._sent_flags
+        flags = survey(headers.fields)
+        if raw is not None and len(raw) <= WORTH_KEEPING:
+            self._sent_raw = raw
+            self._sent_flags = flags
+            self._sent_key = None
+        return flags
+
+    def _encode(
+        self,
+        headers: Headers,
+        body: int,
+        connection: bytes | None,
+        upgrade: bool,
+        challenge: bool,
+        request: Request | None,
+    ) -> bytes:
+        """Return what `encode_fields` makes of headers that `_survey` was asked about."""
+        known = headers.raw is not None and headers.raw is self._sent_raw
+        key = (body, connection, upgrade, challenge)
+        if known and key == self._sent_key:
+            return self._sent_block
+        block = encode_fields(
+            headers,
+            body,
+            connection=connection,
+            upgrade=upgrade,
+            challenge=challenge,
+            strict=self._strict,
+            request=request,
+        )
+        # Where the Host field is missing, the block does not depend on the fields alone.
+        if known and (request is None or self._sent_flags & HAS_HOST):
+            self._sent_key = key
+            self._sent_block = block
+        return block
 
     def send_data(self, data: bytes) -> bytes:
         """Frame body bytes. Raises `LocalProtocolError` for more than were announced."""
@@ -100,11 +162,6 @@ class HTTP1Codec(MessageReader):
             return b"%b%x\r\n%b\r\n%b" % (head, len(body), body, end)
         self._sent = True
         return head
-
-
-def sends_chunked(headers: Headers) -> bool:
-    """Whether the headers as they are now say that the body is chunked."""
-    return headers.get_bytes(b"transfer-encoding") is not None
 
 
 def with_anomalies(framing: Framing, anomalies: tuple[str, ...]) -> Framing:

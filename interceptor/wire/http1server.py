@@ -14,7 +14,6 @@ from interceptor.wire.http1codec import (
     SUPPRESSED,
     WORTH_KEEPING,
     HTTP1Codec,
-    sends_chunked,
     with_anomalies,
 )
 from interceptor.wire.httpbody import DONE, HEAD, HTTP1Limits
@@ -36,6 +35,7 @@ from interceptor.wire.httpwrite import (
     ABSENT,
     AS_ANNOUNCED,
     CHUNKED,
+    HAS_CODING,
     UNFRAMED,
     encode_fields,
     encode_status_line,
@@ -268,7 +268,8 @@ class HTTP1ServerCodec(HTTP1Codec):
         self, request: Request | None, response: Response, body: bytes, close: bool = False
     ) -> bytes:
         """Return a final response in one piece, chunked if its headers say so."""
-        chunked = response.trailers is not None or sends_chunked(response.headers)
+        coded = self._survey(response.headers) & HAS_CODING
+        chunked = coded or response.trailers is not None
         if self._old_client or response.http_version_bytes[-3:] == b"1.0":
             chunked = False
         head = self._head(request, response, None if chunked else len(body), close)
@@ -314,14 +315,7 @@ class HTTP1ServerCodec(HTTP1Codec):
             connection = b"close"
         elif self._old_client or old_response:
             connection = b"keep-alive"
-        fields = encode_fields(
-            response.headers,
-            body,
-            connection=connection,
-            upgrade=upgrade,
-            challenge=status == 407,
-            strict=False,
-        )
+        fields = self._encode(response.headers, body, connection, upgrade, status == 407, None)
         self._begin(body)
         if body == UNFRAMED and status >= 200 and not tunnel:
             self._sending = CLOSE

@@ -59,6 +59,30 @@ def invalid(message: str) -> LocalProtocolError:
     return LocalProtocolError(message, "header-invalid")
 
 
+HAS_CODING: Final = 1
+HAS_HOST: Final = 2
+ASKS_UPGRADE: Final = 4
+
+
+def survey(fields: Fields) -> int:
+    """Return which of this module's flags apply to the fields of a message to be sent."""
+    flags = 0
+    kinds = FIELD_KINDS
+    upgrade = named = False
+    for name, value in fields:
+        kind = kinds[name]
+        if kind:
+            if kind == HOST:
+                flags |= HAS_HOST
+            elif kind == TRANSFER_ENCODING:
+                flags |= HAS_CODING
+            elif kind == UPGRADE:
+                upgrade = True
+            elif kind == CONNECTION:
+                named = named or b"upgrade" in connection_options(value)
+    return flags | ASKS_UPGRADE if upgrade and named else flags
+
+
 def encode_fields(
     headers: Headers,
     body: int,
