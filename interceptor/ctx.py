@@ -25,15 +25,14 @@ if TYPE_CHECKING:
 
     args: list[str]
     """The script's path and arguments; the same as ``sys.argv`` while it is loaded."""
+else:
+    # Type checkers see the names above and complain about others.
+    _NAMES = ("args", "log", "master", "options")
 
-_NAMES = ("args", "log", "master", "options")
+    def __getattr__(name: str) -> Any:
+        if name not in _NAMES:
+            raise AttributeError(f"ctx has no {name!r}; it has {', '.join(_NAMES)}")
+        return getattr(current(), name)
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _NAMES:
-        raise AttributeError(f"ctx has no {name!r}; it has {', '.join(_NAMES)}")
-    return getattr(current(), name)
-
-
-def __dir__() -> list[str]:
-    return list(_NAMES)
+    def __dir__() -> list[str]:
+        return list(_NAMES)

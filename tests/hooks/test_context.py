@@ -18,7 +18,7 @@ class UnboundTests(HookTestCase):
         self.assertIn("no proxy runs", str(error))
 
     def test_names_that_ctx_does_not_have(self) -> None:
-        error = self.assertRaises(AttributeError, lambda: ctx.optins)
+        error = self.assertRaises(AttributeError, lambda: getattr(ctx, "optins"))  # noqa: B009
         self.assertEqual(str(error), "ctx has no 'optins'; it has args, log, master, options")
 
     def test_only_live_proxy_is_fallen_back_to(self) -> None:
