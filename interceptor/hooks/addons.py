@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -56,8 +56,7 @@ class AddonChain:
         self._ending: list[Deferred[None]] = []
         self._observer = LogEventObserver(self.proxy, self._deliver, reactor)
         self._unsubscribe: Any = None
-        self._ticking = self._looping(self._tick)
-        self._polling = self._looping(self._poll)
+        self._loops: dict[str, LoopingCall] = {}
         self._rebuild()
 
     # -- the list ---------------------------------------------------------------------------------
@@ -362,22 +361,22 @@ class AddonChain:
 
     # -- inside: the clock, the log, the table ----------------------------------------------------
 
-    def _looping(self, function: Any) -> LoopingCall:
-        looping = LoopingCall(function)
-        looping.clock = self._reactor
-        return looping
-
     def _keep_time(self) -> None:
         """Tick while somebody listens, and look at files while there are scripts."""
         polls = any(installed.script is not None for installed in self._installed)
-        for looping, interval, wanted in (
-            (self._ticking, TICK_INTERVAL, self.bus.tick is not None),
-            (self._polling, POLL_INTERVAL, polls),
-        ):
-            if wanted and self._is_running and not looping.running:
-                looping.start(interval, now=False)
-            elif not (wanted and self._is_running) and looping.running:
-                looping.stop()
+        self._loop(TICK_INTERVAL, self._tick, self.bus.tick is not None)
+        self._loop(POLL_INTERVAL, self._poll, polls)
+
+    def _loop(self, interval: float, function: Callable[[], Any], wanted: bool) -> None:
+        wanted = wanted and self._is_running
+        name = function.__name__
+        if wanted and name not in self._loops:
+            # A fresh one each time: an old one may still be waiting for its last call's answer.
+            looping = self._loops[name] = LoopingCall(function)
+            looping.clock = self._reactor
+            looping.start(interval, now=False).addErrback(_ignored)
+        elif not wanted and name in self._loops:
+            self._loops.pop(name).stop()
 
     def _tick(self) -> Deferred[None] | None:
         return self._fire_and_go_on(self.bus.tick, None)

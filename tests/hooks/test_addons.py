@@ -501,6 +501,30 @@ class TickTests(HookTestCase):
         self.clock.advance(0.1)
         self.assertEqual(ticker.ticks, 2)
 
+    def test_slow_tick_of_an_addon_that_went_does_not_double_the_rate(self) -> None:
+        waiting: Deferred[None] = Deferred()
+
+        class Slow:
+            def tick(self) -> Deferred[None]:
+                return waiting
+
+        class Ticker:
+            ticks = 0
+
+            def tick(self) -> None:
+                self.ticks += 1
+
+        chain = self.chain()
+        slow, ticker = Slow(), Ticker()
+        chain.add(slow)
+        self.successResultOf(chain.running())
+        self.clock.advance(0.1)
+        chain.remove(slow)
+        chain.add(ticker)
+        waiting.callback(None)
+        self.clock.pump([0.1] * 5)
+        self.assertEqual(ticker.ticks, 5)
+
     def test_failing_tick_goes_on(self) -> None:
         class Ticker:
             error_policy = "kill"
