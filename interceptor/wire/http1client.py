@@ -29,7 +29,8 @@ from interceptor.wire.httpwrite import (
 _STATUS_LINE = re.compile(rb"(HTTP/1\.[01]) ([1-9][0-9][0-9]) ([^\x00-\x08\x0a-\x1f\x7f]*+)\r\n")
 # White space and case as servers have been seen to get them wrong.
 _LENIENT_STATUS_LINE = re.compile(
-    rb"(HTTP/1\.[0-9])[ \t]+([1-9][0-9][0-9])(?:([ \t])[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*?))?\r?\n",
+    rb"(HTTP/1\.[0-9])[ \t]++([1-9][0-9][0-9])"
+    rb"(?:([ \t])[ \t]*+([^\x00-\x08\x0a-\x1f\x7f]*+))?+\r?\n",
     re.IGNORECASE,
 )
 

@@ -60,6 +60,8 @@ _LENIENT_CHUNK_LINE = re.compile(
     rb"([0-9A-Fa-f]{1,16}+)([ \t]*+(?:;[^\x00-\x08\x0a-\x1f\x7f]*+)?)\r?\n"
 )
 _LAST_CHUNK: Final = b"\r\n0\r\n\r\n"
+_SMALL_CHUNK: Final = 512
+_GATHERED: Final = 16384
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 _LENIENT_END = re.compile(rb"\n\r?\n")
 _TCHAR = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z\r\n]")
@@ -79,6 +81,7 @@ class MessageReader:
         "_buffer",
         "_eof",
         "_extensions",
+        "_gathering",
         "_limits",
         "_message",
         "_mode",
@@ -105,6 +108,7 @@ class MessageReader:
         self._extensions = 0
         self._skipped = 0
         self._bare_end = False
+        self._gathering = False
         self._message: Request | Response | None = None
         self._broken: RemoteProtocolError | None = None
 
@@ -343,7 +347,34 @@ class MessageReader:
             self._message_done()
             return Data(data, True)
         self._state = CHUNK_END
-        return Data(self._take(remaining), False)
+        data = self._take(remaining)
+        if remaining < _SMALL_CHUNK and self._position < len(self._buffer) and not self._gathering:
+            return self._gather(data)
+        return Data(data, False)
+
+    def _gather(self, first: bytes) -> Data:
+        """Join a small chunk with those behind it that are there already.
+
+        A peer that sends a byte per chunk would otherwise make an event, and a write, of each.
+        """
+        pieces = [first]
+        size = len(first)
+        last = False
+        self._gathering = True
+        try:
+            while self._state == CHUNK_END and size < _GATHERED:
+                if not self._read_chunk_end() or not self._read_chunk_line():
+                    break
+                if self._state != CHUNK_DATA or self._position == len(self._buffer):
+                    break
+                event = self._read_counted(CHUNK_DATA)
+                assert isinstance(event, Data)
+                pieces.append(event.data)
+                size += len(event.data)
+                last = event.end_of_message
+        finally:
+            self._gathering = False
+        return Data(b"".join(pieces), last)
 
     def _chunk_fault(self, message: str) -> RemoteProtocolError:
         return self._fault(message, "chunk-malformed")

@@ -23,11 +23,9 @@ from interceptor.wire.framing import (
     response_fault,
 )
 
-# One match per line; the groups are the name and the value without its outer white space. Nothing
-# backtracks but the white space at a value's end, and that once.
-_FIELD = re.compile(
-    rb"(?m)^([!#$%&'*+\-.^_`|~0-9A-Za-z]++):[ \t]*+((?:[^\r]*[^\r \t])?+)[ \t]*+\r\n"
-)
+# One match per line, in which it stays; the groups are the name and the value without its outer
+# white space. Nothing backtracks but what is white at a value's end, and that once.
+_FIELD = re.compile(rb"(?m)^([!#$%&'*+\-.^_`|~0-9A-Za-z]++):[ \t]*+((?:.*[^\r\n \t])?+)[ \t]*+\r\n")
 CONTROLS: Final = bytes(range(9)) + bytes(range(10, 32)) + b"\x7f"
 """Every control byte but the tab."""
 _LINE_BREAKERS = re.compile(rb"[\r\0]")
@@ -90,6 +88,7 @@ class _FaultyBlock:
         self._anomalies: dict[str, None] = {}
         self._exact = True
         self._last_taken = False
+        self._folded: list[bytes] = []
 
     def parse(self, block: bytes) -> tuple[Fields, bytes | None, tuple[str, ...]]:
         lines = block.split(b"\n")
@@ -103,7 +102,9 @@ class _FaultyBlock:
             if line[:1] in (b" ", b"\t"):
                 self._fold(line)
             else:
+                self._unfold()
                 self._add(line)
+        self._unfold()
         if not block.isascii():
             self._mark("a field value has 8-bit bytes", "value-8bit")
         fields = tuple(self._fields)
@@ -129,13 +130,21 @@ class _FaultyBlock:
             return
         if not self._last_taken:
             return
-        name, value = self._fields[-1]
+        name = self._fields[-1][0]
         if not self._is_response and FIELD_KINDS[name] != 0:
             raise _malformed(f"field {name!r} is folded", False)
         self._mark("a field is folded", "obs-fold")
         self._exact = False
         more = self._clean(line.strip(b" \t"))
-        self._fields[-1] = (name, value + b" " + more if value and more else value or more)
+        if more:
+            self._folded.append(more)
+
+    def _unfold(self) -> None:
+        if self._folded:
+            name, value = self._fields[-1]
+            pieces = [value, *self._folded] if value else self._folded
+            self._fields[-1] = (name, b" ".join(pieces))
+            self._folded = []
 
     def _add(self, line: bytes) -> None:
         name, colon, value = line.partition(b":")

@@ -164,12 +164,8 @@ def encode_fields(
     if options is not None:
         named = named_by_connection(connection_options(options))
         if named:
-            drop.extend(
-                index
-                for index, field in enumerate(fields)
-                if index not in drop and field[0].lower() in named
-            )
-            drop.sort()
+            more = [index for index, field in enumerate(fields) if field[0].lower() in named]
+            drop = sorted({*drop, *more})
     if has_upgrade or has_te:
         tokens = [] if connection is None else [connection]
         if has_upgrade:
@@ -224,11 +220,12 @@ def _without_lines(raw: bytes, drop: list[int]) -> bytes:
 def _edited_block(raw: bytes, drop: list[int], replaced: dict[int, bytes]) -> bytes:
     lines = raw.split(b"\r\n")
     del lines[-1]
+    dropped = frozenset(drop)
     return b"".join(
         [
             replaced[index] if index in replaced else line + b"\r\n"
             for index, line in enumerate(lines)
-            if index not in drop
+            if index not in dropped
         ]
     )
 
@@ -239,10 +236,11 @@ def _checked_block(
     """Join fields that a hook or another protocol may have touched."""
     if drop or replaced:
         kept = replaced or {}
+        dropped = frozenset(drop)
         lines = [
             kept[index] if index in kept else b"%b: %b\r\n" % field
             for index, field in enumerate(fields)
-            if index not in drop
+            if index not in dropped
         ]
     else:
         lines = [b"%b: %b\r\n" % field for field in fields]

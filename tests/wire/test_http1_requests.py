@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from interceptor.errors import LocalProtocolError, RemoteProtocolError
 from interceptor.wire.framing import Mode
 from interceptor.wire.http1 import HTTP1Limits, HTTP1ServerCodec
-from interceptor.wire.httpevents import CONNECTION_CLOSED, NEED_DATA, Data, RequestHead
+from interceptor.wire.httpevents import (
+    CONNECTION_CLOSED,
+    NEED_DATA,
+    Data,
+    EndOfMessage,
+    RequestHead,
+)
 from tests.wire.feeding import NOW, head, read_request
 
 MODES: tuple[Mode, ...] = ("reject", "repair", "pass")
@@ -572,6 +580,32 @@ class RequestCyclesTests(SynchronousTestCase):
             assert isinstance(event, Data)
             self.assertEqual((event.data, event.end_of_message), (b"ab", True))
             self.codec.next_cycle()
+
+    def test_small_chunks_are_gathered(self) -> None:
+        start = head(b"POST / HTTP/1.1", H, b"Transfer-Encoding: chunked")
+        self.codec.receive_data(start + b"1\r\na\r\n" * 1000 + b"0\r\nX: y\r\n\r\n")
+        self.next_path()
+        event = self.codec.next_event(NOW)
+        assert isinstance(event, Data)
+        self.assertEqual((event.data, event.end_of_message), (b"a" * 1000, False))
+        self.assertIsInstance(self.codec.next_event(NOW), EndOfMessage)
+
+    def test_hostile_heads_take_linear_time(self) -> None:
+        # Each of these takes minutes where a pattern backtracks over more than one line.
+        size = 1_000_000
+        limits = HTTP1Limits(head_size=2 * size, field_count=size)
+        for block in (
+            b"X:a\n" * (size // 4) + b"\rZ",
+            b"X:" + b" \t" * (size // 2) + b"\0",
+            b"X: a" + b" " * size + b"\r\rZ",
+            b"X: a\r\n" + b" b\r\n" * (size // 4),
+            b" HTTP/1" * (size // 7),
+            b"X: " + b"\r" * size,
+        ):
+            codec = HTTP1ServerCodec(limits, "pass")
+            codec.receive_data(b"GET / HTTP/1.1\r\n" + H + b"\r\n" + block + b"\r\n\r\n")
+            with contextlib.suppress(RemoteProtocolError):
+                codec.next_event(NOW)
 
     def test_reading_ahead_stays_bounded_in_work(self) -> None:
         # Many requests that come in small pieces while nobody reads: each byte moves once or twice.

@@ -142,6 +142,19 @@ class FaultyResponsesTests(SynchronousTestCase):
                 found = read_response(data + b"hello", mode)
                 self.assertEqual(found.error, (code, 502), (name, mode))
 
+    def test_hostile_heads_take_linear_time(self) -> None:
+        size = 1_000_000
+        for data in (
+            b"HTTP/1.1 200 " + b" " * size + b"\0\r\n\r\n",
+            b"HTTP/1.1" + b" " * size + b"\r\n\r\n",
+            OK + b"\r\n" + b"X:a\n" * (size // 4) + b"\rZ\r\n\r\n",
+            OK + b"\r\nX: a\r\n" + b" b\n" * (size // 3) + b"\r\n",
+            OK + b"\r\n" + b"\0" * size + b"\r\n\r\n",
+        ):
+            codec = client_codec(head_size=2 * size, field_count=size)
+            codec.receive_data(data)
+            pull(codec, Transcript())
+
     def test_repaired_values(self) -> None:
         found = read_response(head(OK, L5, b"X: a\0b\r", b"Y: c", b"  d") + b"hello")
         self.assertEqual(found.message.headers.fields[1:], ((b"X", b"a b"), (b"Y", b"c d")))
