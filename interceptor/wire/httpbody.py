@@ -183,6 +183,8 @@ class MessageReader:
 
     def _message_done(self) -> None:
         self._state = DONE
+        # A connection may idle for long now: it must not keep the message, body and all.
+        self._message = None
 
     # Heads
 
@@ -465,8 +467,9 @@ class MessageReader:
         block = bytes(memoryview(buffer)[start:end])
         self._position = start
         self._take(after - start)
+        trailers = self._parse_trailers(block)
         self._message_done()
-        return EndOfMessage(self._parse_trailers(block))
+        return EndOfMessage(trailers)
 
     def _parse_trailers(self, block: bytes) -> Headers | None:
         fields, raw, anomalies = parse_fields(block, self._mode, self._is_response)
