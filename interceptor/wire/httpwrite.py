@@ -124,7 +124,7 @@ def encode_fields(
             else:
                 drop.append(index)
         elif kind == HOST:
-            if has_host:
+            if has_host and request is not None:
                 raise invalid("there is more than one Host field")
             has_host = True
         elif kind == CONNECTION:
