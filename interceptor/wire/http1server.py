@@ -96,9 +96,11 @@ class HTTP1ServerCodec(HTTP1Codec):
         self._old_client = False
 
     def _read_head(self, now: float) -> HTTPEvent | NoEvent:
-        if self._position == len(self._buffer):
+        buffer = self._buffer
+        position = self._position
+        if position == len(buffer):
             return CONNECTION_CLOSED if self._eof else NEED_DATA
-        if self._buffer.startswith(b"\r\n", self._position):
+        if buffer[position] == 0x0D:
             self._skip_empty_lines()
         found = self._find_head()
         if found is None:

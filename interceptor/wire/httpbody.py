@@ -82,6 +82,7 @@ class MessageReader:
         "_eof",
         "_extensions",
         "_gathering",
+        "_head_size",
         "_limits",
         "_message",
         "_mode",
@@ -97,6 +98,7 @@ class MessageReader:
 
     def __init__(self, limits: HTTP1Limits, mode: Mode) -> None:
         self._limits = limits
+        self._head_size = limits.head_size
         self._mode = mode
         # The bytes as they were received while there is only one piece; a bytearray beyond that.
         self._buffer: bytes | bytearray = b""
@@ -196,17 +198,14 @@ class MessageReader:
         """
         buffer = self._buffer
         start = self._position
-        scanned = self._scanned
-        end = buffer.find(b"\r\n\r\n", scanned if scanned > start else start)
+        end = buffer.find(b"\r\n\r\n", max(self._scanned, start))
         if end < 0:
             return self._find_odd_head()
-        if end - start > self._limits.head_size:
+        if end - start > self._head_size:
             raise self._too_large()
-        if isinstance(buffer, bytearray):
-            head = bytes(memoryview(buffer)[start : end + 2])
-            self._position = end + 4
-            return head, 0, end + 2 - start
         self._position = end + 4
+        if isinstance(buffer, bytearray):
+            return bytes(memoryview(buffer)[start : end + 2]), 0, end + 2 - start
         return buffer, start, end + 2
 
     def _find_odd_head(self) -> tuple[bytes, int, int] | None:
@@ -226,7 +225,7 @@ class MessageReader:
                 return head, 0, len(head)
         elif _BARE_LF.search(buffer, scanned) is not None:
             raise self._malformed("a line of the head ends in a bare LF")
-        if size > self._limits.head_size:
+        if size > self._head_size:
             raise self._too_large()
         self._scanned = max(len(buffer) - 3, start)
         return None
