@@ -224,7 +224,9 @@ class HTTPExchange:
             )
             if gathered:
                 await self._gather_request(request)
-                await self._fire(fire)
+                # Looked up anew: addons may have come and gone while the body was gathered.
+                if hooks.request is not None:
+                    await self._fire(hooks.request)
         if flow.response is not None:
             await self._respond()
         else:
