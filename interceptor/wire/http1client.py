@@ -82,7 +82,7 @@ class HTTP1ClientCodec(HTTP1Codec):
         if not self.reusable:
             raise LocalProtocolError("the connection cannot be reused", "message-incomplete")
         self._state = IDLE
-        self._message = None
+        self._let_go()
 
     def _read_head(self, now: float) -> HTTPEvent | NoEvent:
         if self._position == len(self._buffer):

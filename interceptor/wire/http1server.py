@@ -87,11 +87,10 @@ class HTTP1ServerCodec(HTTP1Codec):
         if self._state != DONE:
             raise LocalProtocolError("the request is not complete", "message-incomplete")
         self._state = HEAD
-        self._scanned = self._position
+        self._let_go()
         self._sending = NOTHING
         self._sent = False
         self._close = False
-        self._message = None
         self._method = b""
         self._old_client = False
 

@@ -188,6 +188,13 @@ class MessageReader:
         # A connection may idle for long now: it must not keep the message, body and all.
         self._message = None
 
+    def _let_go(self) -> None:
+        """Hold on to no bytes that were consumed, while the connection may be idle."""
+        if self._position == len(self._buffer):
+            self._buffer = b""
+            self._position = 0
+        self._scanned = self._position
+
     # Heads
 
     def _find_head(self) -> tuple[bytes, int, int] | None:

@@ -122,13 +122,15 @@ class ClientHello:
         return key == "rsa" and not _RSA_PSS.isdisjoint(signatures)
 
 
-def looks_like_tls(data: bytes) -> bool | None:
+def looks_like_tls(data: bytes | bytearray) -> bool | None:
     """Tell whether a client that begins with ``data`` speaks TLS; None while that is not clear.
 
     Three bytes decide: a record of the type handshake, with 3 as the major version. The hello of
     SSL 2, with which nobody begins any more, is not recognised.
     """
-    if data[:1] != b"\x16"[: len(data)] or data[1:2] != b"\x03"[: len(data[1:2])]:
+    if data and data[0] != _HANDSHAKE:
+        return False
+    if len(data) > 1 and data[1] != 3:
         return False
     return data[2] <= 4 if len(data) > 2 else None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -618,3 +619,26 @@ class RequestCyclesTests(SynchronousTestCase):
             self.codec.next_cycle()
             self.codec.receive_data(b"")
         self.assertEqual(self.codec.buffered, 0)
+
+
+class HeldMemoryTests(SynchronousTestCase):
+    """An idle codec keeps nothing of the messages that went through it."""
+
+    def test_messages_and_bytes_are_let_go(self) -> None:
+        codec = HTTP1ServerCodec(HTTP1Limits(), "repair")
+        trailers = b"0\r\nX: y\r\n\r\n"
+        for data in (
+            head(b"GET / HTTP/1.1", H),
+            head(b"POST / HTTP/1.1", H, b"Content-Length: 2") + b"ab",
+            head(b"POST / HTTP/1.1", H, b"Transfer-Encoding: chunked") + trailers,
+        ):
+            # As it would come from a socket: nobody else holds the object.
+            received = bytes(bytearray(data))
+            codec.receive_data(received)
+            event = codec.next_event(NOW)
+            assert isinstance(event, RequestHead)
+            while not codec.request_complete:
+                codec.next_event(NOW)
+            codec.next_cycle()
+            self.assertNotIn(event.request, gc.get_referents(codec))
+            self.assertNotIn(received, gc.get_referents(codec))
