@@ -110,7 +110,7 @@ def encode_fields(
     drop: list[int] = []
     replaced: dict[int, bytes] | None = None
     options: bytes | None = None
-    connection_index = -1
+    connection_index = length_index = -1
     has_length = has_coding = has_host = has_upgrade = has_te = False
     index = -1
     for name, value in fields:
@@ -121,6 +121,7 @@ def encode_fields(
         if kind == CONTENT_LENGTH:
             if (value == length or body == AS_ANNOUNCED) and not has_length:
                 has_length = True
+                length_index = index
             else:
                 drop.append(index)
         elif kind == HOST:
@@ -161,6 +162,9 @@ def encode_fields(
         elif kind == INVALID_NAME and (strict or not is_lenient_name(name)):
             raise invalid(f"{name!r} is no field name")
 
+    if has_coding and has_length:
+        # RFC 9112 section 6.2: never both, not even where they announce what does not come.
+        drop = sorted((*drop, length_index))
     if options is not None:
         named = named_by_connection(connection_options(options))
         if named:

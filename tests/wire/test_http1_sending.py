@@ -350,6 +350,12 @@ class UntouchedResponsesTests(SynchronousTestCase):
         sent = returned(OK, b"Content-Length: 99", b"Transfer-Encoding: chunked", body=b"hi")
         self.assertEqual(sent, head(OK, b"Transfer-Encoding: chunked") + b"2\r\nhi\r\n0\r\n\r\n")
 
+    def test_an_absent_body_is_announced_once(self) -> None:
+        coding = b"Transfer-Encoding: chunked"
+        for fields in ((b"Content-Length: 5", coding), (coding, b"Content-Length: 5")):
+            sent = returned(OK, *fields, request=(b"HEAD / HTTP/1.1", HOST))
+            self.assertEqual(sent, head(OK, coding))
+
     def test_heads_without_body(self) -> None:
         for request, lines in (
             (b"HEAD / HTTP/1.1", (OK, b"Content-Length: 5")),
