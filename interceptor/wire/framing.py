@@ -304,7 +304,7 @@ def request_framing(
             raise request_fault("HTTP/1.0 has no Transfer-Encoding", "framing-conflict")
         if coding.lower() != b"chunked":
             raise request_fault(
-                f"Transfer-Encoding {coding!r} is not 'chunked'", "transfer-encoding-unknown", 501
+                f"Transfer-Encoding {coding!r} is not 'chunked'", "transfer-encoding-unknown"
             )
         if method == b"CONNECT":
             raise request_fault("CONNECT has no content", "framing-conflict")

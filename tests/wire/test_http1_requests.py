@@ -188,12 +188,12 @@ for _coding in (
     REFUSED[f"coding {_coding!r}"] = (
         head(b"POST / HTTP/1.1", H, b"Transfer-Encoding: " + _coding),
         "transfer-encoding-unknown",
-        501,
+        400,
     )
 REFUSED["two coding lines"] = (
     head(b"POST / HTTP/1.1", H, b"Transfer-Encoding: chunked", b"Transfer-Encoding: chunked"),
     "transfer-encoding-unknown",
-    501,
+    400,
 )
 
 # Chunked bodies that are refused in every setting.
@@ -241,7 +241,7 @@ class RefusedRequestsTests(SynchronousTestCase):
     def test_control_byte_before_a_coding(self) -> None:
         data = head(b"POST / HTTP/1.1", H, b"Transfer-Encoding: \x0bchunked")
         self.assertEqual(read_request(data).error, ("head-malformed", 400))
-        self.assertEqual(read_request(data, "pass").error, ("transfer-encoding-unknown", 501))
+        self.assertEqual(read_request(data, "pass").error, ("transfer-encoding-unknown", 400))
 
     def test_bad_chunks(self) -> None:
         start = head(b"POST / HTTP/1.1", H, b"Transfer-Encoding: chunked")
