@@ -36,8 +36,7 @@ class ConnectExchange(HTTPExchange):
             stream.send_message(request, response, response.raw_content or b"")
             self._sending = True
             return
-        side: ServerSide = await self._layer.servers.connect((request.host, request.port))
-        flow.server_conn = side.server_conn
+        side: ServerSide = await self._layer.servers.connect((request.host, request.port), flow)
         if response is None:
             response = flow.response = Response(
                 b"HTTP/1.1", 200, b"Connection established", Headers(), time.time()

@@ -73,7 +73,12 @@ def _checked(proposed: Any, answer: Any) -> Any:
 def _start(context: Context, layer: Any, data: bytes) -> None:
     context.layers.append(layer)
     context.seen = b""
-    layer.start(data)
+    try:
+        layer.start(data)
+    except Exception:
+        # Most likely a hook brought it along. Nobody speaks on this connection now.
+        _log.failure("layer `{name}` failed to start", name=getattr(layer, "name", layer))
+        context.session.side.abort()
 
 
 class _Waiting(SideProtocol):

@@ -91,7 +91,7 @@ class HTTPExchange:
         # The `response` event has begun; the response's head has left.
         self._responding = False
         self._sending = False
-        flow = HTTPFlow(context.client_conn, context.server_conn, layer.mode_name, self)
+        flow = HTTPFlow(context.client_conn, layer.first_server_conn, layer.mode_name, self)
         flow.request = head.request
         self.flow = flow
 
@@ -255,7 +255,7 @@ class HTTPExchange:
             destination = self._destination(request)
             safe = request.method_bytes in _IDEMPOTENT
             server = await self._layer.servers.acquire(
-                destination, fresh=retried, careful=not (safe and gathered)
+                destination, flow, fresh=retried, careful=not (safe and gathered)
             )
             self._server = server
             flow.server_conn = server.server_conn

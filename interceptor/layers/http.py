@@ -18,6 +18,7 @@ from interceptor.layers.hooking import run_hook
 from interceptor.layers.http1 import HTTP1ServerProtocol
 from interceptor.layers.tcp import TCPLayer
 from interceptor.model.connections import format_address
+from interceptor.model.connections import ServerConnection
 from interceptor.model.flow import Error, HTTPFlow
 from interceptor.model.headers import Headers
 from interceptor.model.http import Request
@@ -53,6 +54,9 @@ class HTTPLayer(Layer):
         self.servers: ServerPool = context.session.servers
         self.mode_name = context.mode.name
         self._server = server
+        # What a flow has before it is known where it goes: in a tunnel the server at its end, else
+        # one that is not connected, rather than that of the flow before.
+        self.first_server_conn = ServerConnection(None) if server is None else server.server_conn
 
     def start(self, data: bytes) -> None:
         if self._server is not None and self.destination is not None:
@@ -106,7 +110,7 @@ class HTTPLayer(Layer):
     def refuse(self, stream: HTTP1ServerProtocol, error: InterceptorError) -> None:
         """Answer a request whose head could not be understood, or did not come in time."""
         context = self.context
-        flow = HTTPFlow(context.client_conn, context.server_conn, self.mode_name, None)
+        flow = HTTPFlow(context.client_conn, self.first_server_conn, self.mode_name, None)
         now = time.time()
         # Hooks may rely on there being a request: this one says that there was none.
         flow.request = Request(b"?", b"http", b"", 0, b"", b"HTTP/1.1", Headers(), "relative", now)

@@ -20,6 +20,8 @@ from interceptor.net.gate import HOOK, SETUP
 from interceptor.net.sides import Side, SideProtocol
 
 if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+
     from interceptor.layers.environment import Environment
     from interceptor.model.modes import ModeSpec
 
@@ -40,6 +42,7 @@ class Session(SideProtocol):
         self.context: Context
         self.root_layer: RootLayer
         self._accepted = False
+        self._asking: Deferred[None] | None = None
 
     def accepted(self) -> None:
         """The connection is there: ask ``clientconnect``, then find out what the client speaks."""
@@ -71,14 +74,18 @@ class Session(SideProtocol):
             self._begin()
         else:
             self.side.reading.pause(HOOK)
+            self._asking = waiting
             waiting.addCallbacks(self._answered, self._hook_failed)
 
     def _answered(self, _: object) -> None:
+        self._asking = None
         self.side.reading.resume(HOOK)
         self._begin()
 
     def _hook_failed(self, failure: Failure) -> None:
-        self._refuse(failure.getErrorMessage())
+        self._asking = None
+        if not self.side.closing:
+            self._refuse(failure.getErrorMessage())
 
     def _begin(self) -> None:
         if self.side.closing:
@@ -99,7 +106,8 @@ class Session(SideProtocol):
         self.side.abort()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        pass
+        if self._asking is not None:
+            self._asking.cancel()
 
     def client_lost(self) -> None:
         """The client is gone: let go of the servers, then tell ``clientdisconnect``."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 
-from interceptor.errors import UpstreamError
+from interceptor.errors import HookFailed, UpstreamError
 from interceptor.layers.hooking import run_hook
 from interceptor.layers.http1 import HTTP1ClientProtocol
 from interceptor.model.connections import ServerConnection, format_address
@@ -18,7 +18,9 @@ from interceptor.net.sides import Side, SideProtocol
 if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
+    from interceptor.hooks.bus import Fire
     from interceptor.layers.session import Session
+    from interceptor.model.flow import Flow
 
 Destination = tuple[bytes, bytes, int]
 """Scheme, host and port of the server that a request is for."""
@@ -80,9 +82,9 @@ class ServerPool:
         self._closed = False
 
     async def acquire(
-        self, destination: Destination, *, fresh: bool, careful: bool
+        self, destination: Destination, flow: Flow, *, fresh: bool, careful: bool
     ) -> HTTP1ClientProtocol:
-        """Return a connection to ``destination`` for one exchange: an idle one, or a new one.
+        """Return a connection to ``destination`` for ``flow``: an idle one, or a new one.
 
         ``fresh`` insists on a new one. ``careful`` looks at the socket of an idle one for an end
         that the reactor has not reported yet: for requests that must not be sent twice. Raises
@@ -102,7 +104,7 @@ class ServerPool:
                 501,
             )
         side = await self.connect(
-            (destination[1].decode("utf-8", "surrogateescape"), destination[2])
+            (destination[1].decode("utf-8", "surrogateescape"), destination[2]), flow
         )
         return self.adopt(side, destination)
 
@@ -141,29 +143,20 @@ class ServerPool:
                 oldest.side.close()
                 return
 
-    async def connect(self, address: tuple[str, int]) -> ServerSide:
+    async def connect(self, address: tuple[str, int], flow: Flow) -> ServerSide:
         """Open a connection, with its hooks around it. The side holds its bytes until `start`.
 
-        A hook may change the address, or refuse. Raises `UpstreamError`.
+        ``flow`` is what it is for: it is given the connection at once, so that the flow of a failed
+        connect tells with whom it failed. A hook may change the address, or refuse. Raises
+        `UpstreamError`.
         """
         session = self._session
         environment = session.environment
         hooks = environment.hooks
         server_conn = ServerConnection(address)
-        session.context.server_conn = server_conn
-        fire = hooks.serverconnect
-        if fire is not None:
-            waiting = fire(server_conn)
-            if waiting is not None:
-                await waiting
-            if server_conn.error is not None:
-                raise UpstreamError(
-                    f"connection to {format_address(server_conn.address)} refused: "
-                    f"{server_conn.error}",
-                    "refused-by-hook",
-                )
-            if server_conn.address is None:
-                raise UpstreamError("a hook took the server's address away", "no-destination")
+        session.context.server_conn = flow.server_conn = server_conn
+        if hooks.serverconnect is not None:
+            await self._ask(hooks.serverconnect, server_conn)
         side = ServerSide(environment.clock)
         side.session = session
         side.server_conn = server_conn
@@ -189,19 +182,45 @@ class ServerPool:
         fire = hooks.serverconnected
         if fire is not None:
             side.reading.pause(SETUP)
-            waiting = fire(server_conn)
-            if waiting is not None:
-                try:
+            try:
+                waiting = fire(server_conn)
+                if waiting is not None:
                     await waiting
-                except BaseException:
-                    side.abort()
-                    raise
+            except BaseException:
+                side.abort()
+                raise
         if side.lost:
             raise UpstreamError(
                 f"{format_address(server_conn.address)} closed the connection at once",
                 "server-disconnected",
             )
         return side
+
+    async def _ask(self, fire: Fire, server_conn: ServerConnection) -> None:
+        """Fire ``serverconnect``; raise where its hooks do not want the connection.
+
+        Unless they refuse it, whoever heard of the connection hears of its end.
+        """
+        try:
+            waiting = fire(server_conn)
+            if waiting is not None:
+                await waiting
+        except HookFailed as error:
+            # A hook whose failure is fatal has failed: that counts as its refusal.
+            server_conn.refuse(str(error))
+            raise
+        except Exception as error:
+            self._failed(server_conn, str(error))
+            raise
+        if server_conn.error is not None:
+            raise UpstreamError(
+                f"connection to {format_address(server_conn.address)} refused: {server_conn.error}",
+                "refused-by-hook",
+            )
+        if server_conn.address is None:
+            missing = UpstreamError("a hook took the server's address away", "no-destination")
+            self._failed(server_conn, str(missing))
+            raise missing
 
     def _failed(self, server_conn: ServerConnection, reason: str) -> None:
         server_conn.error = reason
