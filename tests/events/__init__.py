@@ -1,0 +1,3 @@
+"""The event contract, on live exchanges."""
+
+from __future__ import annotations
