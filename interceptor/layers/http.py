@@ -17,8 +17,7 @@ from interceptor.layers.exchange import HTTPExchange
 from interceptor.layers.hooking import run_hook
 from interceptor.layers.http1 import HTTP1ServerProtocol
 from interceptor.layers.tcp import TCPLayer
-from interceptor.model.connections import format_address
-from interceptor.model.connections import ServerConnection
+from interceptor.model.connections import ServerConnection, format_address
 from interceptor.model.flow import Error, HTTPFlow
 from interceptor.model.headers import Headers
 from interceptor.model.http import Request

@@ -27,7 +27,7 @@ class ClientConnectTests(EventTestCase):
         roots: list[Any] = []
         proxy, client, _ = self.hooked(clientconnect=roots.append)
         [root] = roots
-        peer = client.link.client.getHost()
+        peer: Any = client.link.client.getHost()
         self.assertEqual(root.client_conn.address, (peer.host, peer.port))
         self.assertEqual(root.client_conn.sockname, ("proxy.test", 8080))
         self.assertEqual(root.client_conn.proxy_mode, "regular")
@@ -106,7 +106,7 @@ class ClientConnectTests(EventTestCase):
 
     def test_client_that_leaves_meanwhile(self) -> None:
         waiting = Waiting()
-        proxy, client, recorder = self.hooked(clientconnect=waiting)
+        proxy, _, recorder = self.hooked(clientconnect=waiting)
         [session] = proxy.environment.sessions
         # Nobody reads, but the reset of a connection may be noticed all the same.
         session.side.abort()

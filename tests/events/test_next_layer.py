@@ -114,7 +114,7 @@ class ReplacingTests(EventTestCase):
     """What the hook returns."""
 
     def test_returned_layer_is_used(self) -> None:
-        proxy, client, recorder = self.hooked(next_layer=ShoutLayer)
+        _, client, recorder = self.hooked(next_layer=ShoutLayer)
         client.send(b"hello")
         client.send(b", world")
         self.assertEqual(client.received, b"HELLO, WORLD")
@@ -128,7 +128,7 @@ class ReplacingTests(EventTestCase):
 
     def test_next_addon_is_given_the_replacement(self) -> None:
         given: list[Any] = []
-        proxy, client, recorder = self.started(
+        _, client, recorder = self.started(
             Hooks(next_layer=ShoutLayer), Hooks(next_layer=given.append)
         )
         client.send(b"hello")
@@ -138,7 +138,7 @@ class ReplacingTests(EventTestCase):
         self.assertIs(given[0].replaces, proposed)
 
     def test_replacement_may_be_replaced(self) -> None:
-        proxy, client, _ = self.started(
+        _, client, _ = self.started(
             Hooks(next_layer=BrokenLayer), Hooks(next_layer=lambda layer: ShoutLayer(layer))
         )
         client.send(b"hello")

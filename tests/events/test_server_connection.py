@@ -65,7 +65,7 @@ class ServerConnectTests(EventTestCase):
         self.assertEqual(recorder.names[-3:], ["serverconnect", "error", "clientdisconnect"])
 
     def test_refused_tunnel(self) -> None:
-        proxy, client, recorder = self.hooked(serverconnect=lambda conn: conn.refuse())
+        proxy, client, _ = self.hooked(serverconnect=lambda conn: conn.refuse())
         client.send(CONNECT)
         self.assertEqual(self.response(client, b"CONNECT").status_code, 502)
         self.assertEqual(proxy.network.attempts, [])
@@ -126,7 +126,7 @@ class FlowsServerConnectionTests(EventTestCase):
         self.assertEqual(recorder.arguments("serverconnect"), [flow.server_conn])
 
     def test_that_of_a_failed_connect(self) -> None:
-        proxy, client, recorder = self.started()
+        _, client, recorder = self.started()
         client.send(GET)
         [flow] = recorder.arguments("error")
         self.assertEqual(recorder.arguments("serverconnect_failed"), [flow.server_conn])
@@ -272,7 +272,7 @@ class EndingTests(EventTestCase):
 
     def test_nobody_waits_for_the_endings(self) -> None:
         waiting = Waiting()
-        proxy, client, _ = self.hooked(serverconnect_failed=waiting)
+        _, client, _ = self.hooked(serverconnect_failed=waiting)
         client.send(GET)
         self.assertTrue(waiting.called)
         self.assertEqual(self.response(client).status_code, 502)
