@@ -360,6 +360,8 @@ class HTTPExchange:
                 # A hook answers in the server's place: what the server still sends is not wanted.
                 self._end_pump()
                 server.abort("answered by a hook")
+                if flow.response is None:
+                    raise _response_removed()
                 await self._respond()
                 return
         if response.status_code == 101:
@@ -448,7 +450,7 @@ class HTTPExchange:
             await self._fire(self._hooks.response)
         response = flow.response
         if response is None:
-            raise LocalProtocolError("a hook removed the response", "response-removed")
+            raise _response_removed()
         body = response.body_object
         if isinstance(body, Body):
             stream.send_head(flow.request, response, body.length)
@@ -496,3 +498,7 @@ class HTTPExchange:
             self._stream.abort(code)
         else:
             self._stream.refuse(flow.request, error_response(status, code, message))
+
+
+def _response_removed() -> LocalProtocolError:
+    return LocalProtocolError("a hook removed the response", "response-removed")
