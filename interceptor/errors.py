@@ -109,3 +109,34 @@ class ListenError(InterceptorError):
     """A listener could not be bound."""
 
     code = "listen-failed"
+
+
+class AuthorityError(InterceptorError):
+    """A certificate authority, or a file with a certificate and its key, cannot be used."""
+
+    code = "ca-unreadable"
+
+
+class TLSError(InterceptorError):
+    """A TLS handshake or session failed.
+
+    ``alert`` is the number of the TLS alert that ended it, where there was one (RFC 8446, section
+    6), and ``received`` tells whether the peer sent it. ``peer`` is whom the session was with:
+    "client" or "server".
+    """
+
+    code = "tls-handshake-failed"
+
+    def __init__(
+        self,
+        message: str,
+        code: str | None = None,
+        *,
+        peer: str,
+        alert: int | None = None,
+        received: bool = False,
+    ) -> None:
+        super().__init__(message, code)
+        self.peer = peer
+        self.alert = alert
+        self.received = received

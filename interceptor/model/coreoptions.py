@@ -153,6 +153,38 @@ CORE_OPTIONS: Final[tuple[Option, ...]] = (
         ),
     ),
     *_group(
+        "TLS",
+        Option(
+            "ca_file",
+            "str",
+            None,
+            "PEM file with the key, the certificate and perhaps the chain of the authority (CA) "
+            "that signs what clients see; without it that of the directory confdir is used.",
+            optional=True,
+        ),
+        Option(
+            "ca_passphrase",
+            "str",
+            None,
+            "Passphrase of the authority's key, with which a new one is encrypted. Command lines "
+            "can be seen by others: better set the variable INTERCEPTOR_CA_PASSPHRASE.",
+            optional=True,
+        ),
+        _bool(
+            "ca_create",
+            True,
+            "Make an authority in the directory confdir when there is none; otherwise the proxy "
+            "does not start.",
+        ),
+        Option(
+            "certs",
+            "sequence",
+            (),
+            "Own certificates to show clients instead of signed ones: HOST=FILE, *.DOMAIN=FILE, "
+            "or FILE for every host. The file is PEM with the key, the certificate and its chain.",
+        ),
+    ),
+    *_group(
         "Deadlines",
         _time("connect_timeout", 10.0, "How long a connection to a server may take."),
         _time(
