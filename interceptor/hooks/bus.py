@@ -8,9 +8,11 @@ the hooks. A Deferred is made only when a hook does not answer at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from interceptor.hooks.agreement import all_agreed, asking
 from interceptor.hooks.context import CURRENT, own_arguments
 from interceptor.hooks.events import EVENTS, PER_ADDON
 from interceptor.hooks.listener import Call, Listener, Policy, find_hook
@@ -29,10 +31,13 @@ class Fire(Protocol):
     ``fail_closed``: an addon whose error policy is ``kill`` listens.
     ``observes_only``: everyone who listens declares to change nothing (``observes_only = True``),
     so that no body need be kept for them.
+    ``agreed`` tells, of ``request`` and where it is ``fail_closed``, whether all such addons let
+    the body of a flow's request stream; see `interceptor.hooks.agreement`.
     """
 
     fail_closed: bool
     observes_only: bool
+    agreed: Callable[[Any], bool]
 
     def __call__(self, argument: Any = None) -> Deferred[None] | None:
         """Return ``None`` when all hooks answered at once, else a Deferred.
@@ -159,6 +164,8 @@ class HookBus(HookRules):
             if hook is not None:
                 if not EVENTS[event].arguments:
                     hook = _without_argument(hook)
+                elif event == "requestheaders" and self._guards(listener):
+                    hook = asking(listener, hook)
                 calls.append(self._call_for(listener, event, hook))
         if not calls:
             return None
@@ -168,7 +175,18 @@ class HookBus(HookRules):
             fail_closed=any(self.kills(call) for call in calls),
             observes_only=all(call.listener.observes_only for call in calls),
         )
+        if event == "request":
+            guards = frozenset(call.listener for call in calls if self._guards(call.listener))
+            vars(fire).update(agreed=partial(all_agreed, guards))
         return fire
+
+    def _guards(self, listener: Listener) -> bool:
+        """Whether no request may be sent before the ``request`` hook of ``listener`` has run."""
+        return (
+            (listener.policy or self.policy) == "kill"
+            and not listener.observes_only
+            and find_hook(listener.addon, "request") is not None
+        )
 
     def _plain_fire(self, calls: tuple[Call, ...]) -> Callable[..., Any]:
         steps = tuple((call.hook, call.listener.binding, call.record, call) for call in calls)

@@ -52,6 +52,9 @@ class Gathered:
         return body
 
 
+_BYTES = (bytes, bytearray, memoryview)
+
+
 async def gather(source: Any, message: Message, limit: int, memory_limit: int) -> bool:
     """Read a message's body from the stream ``source`` and attach it to the message.
 
@@ -97,7 +100,7 @@ class Relay:
 
     Each chunk goes through the message's ``stream`` callable, where a hook set one, and a copy of
     what leaves is kept where ``store_streamed_bodies`` asks for it. ``attend`` is awaited between
-    chunks, if given.
+    chunks and before the end: it raises where nothing more may be sent.
     """
 
     __slots__ = ("_attend", "_message", "_sink", "_source", "_stored", "_transform")
@@ -108,7 +111,7 @@ class Relay:
         sink: Any,
         message: Message,
         settings: Settings,
-        attend: Callable[[], Awaitable[None]] | None = None,
+        attend: Callable[[], Awaitable[None]],
     ) -> None:
         self._source = source
         self._sink = sink
@@ -123,6 +126,13 @@ class Relay:
     def changes(self) -> bool:
         """Whether a callable may change the body, so that its length cannot be announced."""
         return self._transform is not None
+
+    async def replay(self, body: bytes | Body | None) -> None:
+        """Relay what was gathered of the message, which is counted anew."""
+        self._message.body_size = 0
+        for chunk in body.chunks() if isinstance(body, Body) else (body,):
+            if chunk:
+                await self.pass_on(chunk)
 
     async def run(self, event: Any = NEED_DATA) -> None:
         """Relay everything up to the end of the message, the end included.
@@ -146,10 +156,7 @@ class Relay:
             else:
                 raise reset_error(event)
             event = source.next_event()
-        if self._transform is not None:
-            for chunk in await self._transformed(b""):
-                self._send(chunk)
-        self._sink.send_end(message.trailers)
+        await self.end()
         message.timestamp_end = time.time()
 
     async def pass_on(self, data: bytes) -> None:
@@ -157,13 +164,17 @@ class Relay:
         self._message.body_size += len(data)
         if self._transform is None:
             self._send(data)
-        else:
-            for chunk in await self._transformed(data):
-                self._send(chunk)
-        if self._attend is not None:
             await self._attend()
+        else:
+            await self._transform_and_send(data)
         if self._sink.write_paused:
             await self._sink.when_writable()
+
+    async def end(self) -> None:
+        """End the message, with its trailers."""
+        if self._transform is not None:
+            await self._transform_and_send(b"")
+        self._sink.send_end(self._message.trailers)
 
     def keep(self, data: bytes) -> None:
         """Note a chunk that is sent by other means."""
@@ -181,6 +192,13 @@ class Relay:
             self._stored.append(chunk)
         self._sink.send_data(chunk)
 
+    async def _transform_and_send(self, data: bytes) -> None:
+        chunks = await self._transformed(data)
+        # The callable may have killed the flow.
+        await self._attend()
+        for chunk in chunks:
+            self._send(chunk)
+
     async def _transformed(self, data: bytes) -> list[bytes]:
         # The callable may return bytes, several chunks, or a Deferred or coroutine of either.
         assert self._transform is not None
@@ -188,15 +206,17 @@ class Relay:
             made = self._transform(data)
             if hasattr(made, "__await__"):
                 made = await made
-            if isinstance(made, (bytes, bytearray, memoryview)):
-                return [bytes(made)] if made else []
-            return [] if made is None else [bytes(chunk) for chunk in made if chunk]
+            if made is None:
+                return []
+            chunks = [made] if isinstance(made, _BYTES) else list(made)
+            for chunk in chunks:
+                if not isinstance(chunk, _BYTES):
+                    raise TypeError(f"chunks are bytes, not {type(chunk).__name__}")
+            return [bytes(chunk) for chunk in chunks if chunk]
         except InterceptorError:
             raise
         except Exception as error:
-            raise StreamCallableError(
-                f"a stream callable failed: {type(error).__name__}: {error}"
-            ) from error
+            raise StreamCallableError(error) from error
 
 
 class Stored:

@@ -5,34 +5,39 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from interceptor.hooks.bus import Fire
     from interceptor.layers.environment import Settings
-    from interceptor.model.http import Request, Response
+    from interceptor.model.flow import HTTPFlow
+    from interceptor.model.http import Response
     from interceptor.model.message import Message
 
 
 def request_streams(
-    request: Request, length: int | None, gathers: bool, fail_closed: bool, settings: Settings
+    flow: HTTPFlow, length: int | None, fire: Fire | None, settings: Settings
 ) -> bool:
     """Whether a request's body goes on as it arrives.
 
-    ``gathers`` tells whether a ``request`` hook wants the whole of it, ``fail_closed`` whether one
-    of those belongs to an addon that must not be passed by: then nothing that the client chooses
-    (type, length) makes it stream.
+    ``fire`` calls the ``request`` hooks. Where one of those belongs to an addon that must not be
+    passed by, nothing that the client chooses (type, length) makes the body stream, nor do other
+    addons.
     """
-    if request.stream or not gathers:
+    if fire is None or fire.observes_only:
         return True
-    if fail_closed:
-        return False
+    request = flow.request
+    if fire.fail_closed:
+        return bool(request.stream) and fire.agreed(flow)
+    if request.stream:
+        return True
     if _over_stream_limit(length, settings):
         return True
     return settings.stream_grpc and _media_type(request).startswith(b"application/grpc")
 
 
 def response_streams(
-    response: Response, length: int | None, gathers: bool, settings: Settings
+    response: Response, length: int | None, fire: Fire | None, settings: Settings
 ) -> bool:
-    """Whether a response's body goes on as it arrives; ``gathers`` as in `request_streams`."""
-    if response.stream or not gathers:
+    """Whether a response's body goes on as it arrives; ``fire`` calls the ``response`` hooks."""
+    if response.stream or fire is None or fire.observes_only:
         return True
     if _over_stream_limit(length, settings):
         return True

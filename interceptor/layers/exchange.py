@@ -16,6 +16,7 @@ from interceptor.layers.failures import (
     AbandonedError,
     BodyTooLargeError,
     KilledError,
+    StreamCallableError,
     describe,
 )
 from interceptor.layers.task import Task
@@ -124,6 +125,8 @@ class HTTPExchange:
             await self._failed(error)
         finally:
             self.flow._control = None
+            # An order that came too late for this exchange must not end the next one.
+            self._task.calm()
             if self._total is not None:
                 self._total.stop()
 
@@ -214,36 +217,35 @@ class HTTPExchange:
             if hooks.request is not None:
                 await self._fire(hooks.request)
         elif flow.response is None:
-            fire = hooks.request
+            request.attach_body(None)
             gathered = not request_streams(
-                request,
-                head.framing.length,
-                fire is not None and not fire.observes_only,
-                fire is not None and fire.fail_closed,
-                self._settings,
-            )
-            if gathered:
-                await self._gather_request(request)
-                # Looked up anew: addons may have come and gone while the body was gathered.
-                if hooks.request is not None:
-                    await self._fire(hooks.request)
+                flow, head.framing.length, hooks.request, self._settings
+            ) and await self._gather_request(request)
+            # Looked up anew: addons may have come and gone while the body was gathered.
+            if gathered and hooks.request is not None:
+                await self._fire(hooks.request)
         if flow.response is not None:
             await self._respond()
         else:
             await self._forward(gathered)
 
-    async def _gather_request(self, request: Request) -> None:
+    async def _gather_request(self, request: Request) -> bool:
+        """Gather the body; return False where it turns out to be one that shall stream."""
         settings = self._settings
-        limit = settings.body_size_limit
+        most = limit = settings.body_size_limit
         length = self._head.framing.length
         if length is not None and length > limit:
             raise BodyTooLargeError(limit)
+        fire, threshold = self._hooks.request, settings.stream_large_bodies
+        if length is None and threshold is not None and not fire.fail_closed:
+            limit = min(limit, threshold)
         if self._head.framing.expect_continue:
             # RFC 9110 section 10.1.1: whoever wants the body before forwarding has to ask for it.
             self._stream.send_continue()
         complete = await gather(self._stream, request, limit, settings.body_memory_limit)
-        if not complete or request.body_size > limit:
-            raise BodyTooLargeError(limit)
+        if request.body_size > most:
+            raise BodyTooLargeError(most)
+        return complete
 
     # To the server
 
@@ -253,9 +255,10 @@ class HTTPExchange:
         while True:
             request = flow.request
             destination = self._destination(request)
-            safe = request.method_bytes in _IDEMPOTENT
+            # What goes through a hook's callable cannot be had from it twice.
+            safe = request.method_bytes in _IDEMPOTENT and gathered and not callable(request.stream)
             server = await self._layer.servers.acquire(
-                destination, flow, fresh=retried, careful=not (safe and gathered)
+                destination, flow, fresh=retried, careful=not safe
             )
             self._server = server
             flow.server_conn = server.server_conn
@@ -264,7 +267,7 @@ class HTTPExchange:
                 head = await self._response_head(server)
             except UpstreamError as error:
                 stale = server.reused and not server.response_begun
-                if retried or not (stale and safe and gathered and self._settings.retry_stale):
+                if retried or not (stale and safe and self._settings.retry_stale):
                     raise
                 self._end_pump()
                 server.abort("stale")
@@ -278,16 +281,25 @@ class HTTPExchange:
         return (request.scheme_bytes, request.host_bytes, request.port)
 
     def _send_request(self, server: Any, request: Request, gathered: bool) -> None:
-        if not gathered:
-            relay = Relay(self._stream, server, request, self._settings)
-            server.send_head(request, None if relay.changes else self._head.framing.length)
-            self._start_pump(self._stream_request(relay))
-            return
-        if self._head.framing.expect_continue:
-            # The body is there: nothing is left to wait for.
-            request.headers.pop("expect", None)
+        head = self._head
         body = request.body_object
-        if isinstance(body, Body):
+        if head.framing.expect_continue:
+            if gathered or body is not None:
+                # The body is there, or on its way: nothing is left to wait for.
+                request.headers.pop("expect", None)
+            elif request.headers.get_bytes(b"expect") is None:
+                # A hook took the expectation away: no server will meet it.
+                self._stream.send_continue()
+        if not gathered:
+            relay = Relay(self._stream, server, request, self._settings, self._attend_to_kill)
+            server.send_head(request, None if relay.changes else head.framing.length)
+            self._start_pump(self._stream_request(relay, body))
+        elif callable(request.stream) and not head.end_of_message:
+            # It was gathered for an addon that must not be passed by.
+            relay = Relay(None, server, request, self._settings, self._attend_to_kill)
+            server.send_head(request, None)
+            self._start_pump(self._transform_request(relay, body))
+        elif isinstance(body, Body):
             server.send_head(request, body.length)
             self._start_pump(self._upload(server, body))
         else:
@@ -316,13 +328,25 @@ class HTTPExchange:
         await send_body(server, body)
         server.send_end(self.flow.request.trailers)
 
-    async def _stream_request(self, relay: Relay) -> None:
+    async def _transform_request(self, relay: Relay, body: bytes | Body | None) -> None:
+        await relay.replay(body)
+        await relay.end()
+
+    async def _stream_request(self, relay: Relay, gathered: bytes | Body | None) -> None:
         flow = self.flow
         before = self._destination(flow.request)
+        if gathered is not None:
+            flow.request.attach_body(None)
+            await relay.replay(gathered)
         await relay.run()
         relay.attach_copy(flow.metadata, "request")
-        if self._hooks.request is not None:
+        # An exchange that is failing already has no further events but `error`.
+        if self._hooks.request is not None and flow.error is None:
             await self._fire_streamed_request(before)
+
+    async def _attend_to_kill(self) -> None:
+        if self.flow.killed:
+            raise KilledError(self._kill_message())
 
     async def _fire_streamed_request(self, before: Destination) -> None:
         # The body has left: what a hook decides now comes too late for the server.
@@ -371,9 +395,7 @@ class HTTPExchange:
             response.timestamp_end = time.time()
             response.attach_body(b"")
         else:
-            fire = hooks.response
-            gathers = fire is not None and not fire.observes_only
-            if response_streams(response, head.framing.length, gathers, settings):
+            if response_streams(response, head.framing.length, hooks.response, settings):
                 await self._stream_response(server, head, None)
                 return
             if not await self._gather_response(server, response):
@@ -415,9 +437,7 @@ class HTTPExchange:
             self._sending = True
             if gathered is not None:
                 response.attach_body(None)
-                response.body_size = 0
-                for chunk in gathered.chunks() if isinstance(gathered, Body) else (gathered,):
-                    await relay.pass_on(chunk)
+                await relay.replay(gathered)
             await relay.run(event)
         relay.attach_copy(flow.metadata, "response")
         await self._finish_request(server)
@@ -475,6 +495,12 @@ class HTTPExchange:
         code, status, message = describe(error)
         if code == "internal-error":
             self.log.failure("{url}: unexpected error", url=flow.request.url)
+        elif isinstance(error, StreamCallableError):
+            self.log.error(
+                "{url}: a stream callable failed\n{traceback}",
+                url=flow.request.pretty_url,
+                traceback=error.traceback,
+            )
         if flow.error is None:
             flow.error = Error(message, time.time(), code)
         self.log.info(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from interceptor.errors import (
@@ -11,6 +12,7 @@ from interceptor.errors import (
     ProtocolError,
     UpstreamError,
 )
+from interceptor.hooks.tracebacks import cut_traceback
 
 
 class KilledError(InterceptorError):
@@ -36,10 +38,24 @@ class BodyTooLargeError(InterceptorError):
 
 
 class StreamCallableError(InterceptorError):
-    """What a hook set as ``stream`` raised. Nobody can know what it would have removed."""
+    """What a hook set as ``stream`` raised. Nobody can know what it would have removed.
+
+    ``traceback`` has the callable's own frames.
+    """
 
     code = "stream-failed"
     status = 502
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(f"a stream callable failed: {type(error).__name__}: {error}")
+        self.traceback = cut_traceback(error, _is_not_ours)
+
+
+def _is_not_ours(filename: str) -> bool:
+    return not filename.startswith(_PACKAGE)
+
+
+_PACKAGE = str(Path(__file__).parents[1])
 
 
 class ClientGoneError(InterceptorError):

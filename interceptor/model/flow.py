@@ -264,13 +264,15 @@ class HTTPFlow(Flow):
     from a hook. ``websocket`` holds the messages once the exchange became a WebSocket.
     """
 
-    __slots__ = ("request", "response", "websocket")
+    __slots__ = ("_stream_agreed", "request", "response", "websocket")
 
     type: ClassVar[str] = "http"
 
     request: Request
     response: Response | None
     websocket: Any
+    # Not set until it is needed: one flow is made for every request.
+    _stream_agreed: frozenset[object]
 
     def __init__(
         self,
@@ -302,6 +304,15 @@ class HTTPFlow(Flow):
     def requestheaders(self) -> Headers:
         """The request's headers."""
         return self.request.headers
+
+    @property
+    def stream_agreed(self) -> frozenset[object]:
+        """Which of those that must see every request before it is sent let this one stream."""
+        return getattr(self, "_stream_agreed", frozenset())
+
+    @stream_agreed.setter
+    def stream_agreed(self, value: frozenset[object]) -> None:
+        self._stream_agreed = value
 
     def _get_state(self) -> tuple[Any, ...]:
         request: Request | None = self.request

@@ -222,21 +222,22 @@ class RequestTests(EventTestCase):
 
     def test_body(self) -> None:
         for data in (POST, CHUNKED + chunk(b"hel") + chunk(b"lo") + LAST_CHUNK):
-            seen: list[Any] = []
+            self.check_body(data)
 
-            def request(flow: HTTPFlow, seen: list[Any] = seen) -> None:
-                request = flow.request
-                seen.append((request.raw_content, request.body, request.content, request.text))
-                seen.append(request.timestamp_end is not None)
-                seen.append(list(proxy.network.attempts))
+    def check_body(self, data: bytes) -> None:
+        seen: list[Any] = []
 
-            proxy = self.proxy(Hooks(request=request), chunk=1)
-            origin = proxy.origin().respond(OK)
-            client = proxy.client()
-            client.send(data)
-            self.assertEqual(seen, [(b"hello", b"hello", b"hello", "hello"), True, []])
-            self.assertEqual(origin.requests[0].content, b"hello")
-            self.assertEqual(client.received, OK)
+        def request(flow: HTTPFlow) -> None:
+            request = flow.request
+            seen.append((request.raw_content, request.body, request.content, request.text))
+            seen.append((request.timestamp_end is not None, list(proxy.network.attempts)))
+
+        proxy, client, _ = self.hooked({"chunk": 1}, request=request)
+        origin = proxy.origin().respond(OK)
+        client.send(data)
+        self.assertEqual(seen, [(b"hello", b"hello", b"hello", "hello"), (True, [])])
+        self.assertEqual(origin.requests[0].content, b"hello")
+        self.assertEqual(client.received, OK)
 
     def test_no_body_is_an_empty_one(self) -> None:
         seen: list[Any] = []
@@ -426,19 +427,21 @@ class AnswerTests(EventTestCase):
 
     def test_after_waiting(self) -> None:
         for event in ("requestheaders", "request"):
+            self.check_after_waiting(event)
 
-            async def hook(flow: HTTPFlow) -> None:
-                await waiting(flow)
-                flow.response = Response.make(403)
+    def check_after_waiting(self, event: str) -> None:
+        async def hook(flow: HTTPFlow) -> None:
+            await waiting(flow)
+            flow.response = Response.make(403)
 
-            waiting = Waiting()
-            proxy, client, _ = self.hooked(**{event: hook})
-            client.send(GET)
-            self.assertEqual(client.received, b"")
-            waiting.go_on()
-            proxy.flush()
-            self.assertEqual(self.response(client).status_code, 403)
-            self.assertEqual(proxy.network.attempts, [])
+        waiting = Waiting()
+        proxy, client, _ = self.hooked(**{event: hook})
+        client.send(GET)
+        self.assertEqual(client.received, b"")
+        waiting.go_on()
+        proxy.flush()
+        self.assertEqual(self.response(client).status_code, 403)
+        self.assertEqual(proxy.network.attempts, [])
 
     def test_to_head(self) -> None:
         _, client, _ = self.hooked(request=answering())

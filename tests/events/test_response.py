@@ -118,23 +118,22 @@ class ResponseTests(EventTestCase):
     """``response(flow)``: all of the response is there, and none of it was sent."""
 
     def test_body(self) -> None:
-        wholes = (
-            b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
-            OK_CHUNKED + chunk(b"hel") + chunk(b"lo") + LAST_CHUNK,
-        )
-        for whole in wholes:
-            seen: list[Any] = []
+        self.check_body(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
+        self.check_body(OK_CHUNKED + chunk(b"hel") + chunk(b"lo") + LAST_CHUNK)
 
-            def response(flow: HTTPFlow, seen: list[Any] = seen) -> None:
-                assert flow.response is not None
-                seen.append((flow.response.raw_content, flow.response.body, flow.response.text))
-                seen.append((flow.response.timestamp_end is not None, client.received))
+    def check_body(self, whole: bytes) -> None:
+        seen: list[Any] = []
 
-            proxy, client, _ = self.hooked({"chunk": 1}, response=response)
-            proxy.origin().respond(whole)
-            client.send(GET)
-            self.assertEqual(seen, [(b"hello", b"hello", "hello"), (True, b"")])
-            self.assertEqual(self.response(client).content, b"hello")
+        def response(flow: HTTPFlow) -> None:
+            assert flow.response is not None
+            seen.append((flow.response.raw_content, flow.response.body, flow.response.text))
+            seen.append((flow.response.timestamp_end is not None, client.received))
+
+        proxy, client, _ = self.hooked({"chunk": 1}, response=response)
+        proxy.origin().respond(whole)
+        client.send(GET)
+        self.assertEqual(seen, [(b"hello", b"hello", "hello"), (True, b"")])
+        self.assertEqual(self.response(client).content, b"hello")
 
     def test_body_until_the_end_of_the_connection(self) -> None:
         proxy, client, recorder = self.started()
