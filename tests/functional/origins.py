@@ -21,9 +21,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import Certificate, KeyPair, PrivateCertificate
+from twisted.internet.task import LoopingCall
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
@@ -97,6 +99,27 @@ class Chunked(Resource):
         for chunk in self.chunks:
             request.write(chunk)
         return b""
+
+
+class Endless(Resource):
+    """Writes for as long as somebody reads; ``gone`` fires when nobody does any more."""
+
+    isLeaf = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gone: Deferred[None] = Deferred()
+
+    def render(self, request: Request) -> int:
+        loop = LoopingCall(request.write, b"more " * 200)
+
+        def stop(_: object) -> None:
+            loop.stop()
+            self.gone.callback(None)
+
+        request.notifyFinish().addErrback(stop)
+        loop.start(0.01)
+        return NOT_DONE_YET
 
 
 class EventStream(Resource):
@@ -239,6 +262,10 @@ http {{
         root {root};
         client_max_body_size 100m;
         location = /method {{ return 200 "$request_method $http_x_probe\\n"; }}
+        location = /small {{
+            client_max_body_size 1k;
+            proxy_pass http://127.0.0.1:{port}/method;
+        }}
         location = /upload {{ proxy_pass http://127.0.0.1:{port}/method; }}
     }}
 }}
@@ -246,7 +273,10 @@ http {{
 
 
 async def start_nginx(case: FunctionalTestCase, root: Path) -> int:
-    """Serve a directory with nginx; also ``/method`` and ``/upload``; give the port."""
+    """Serve a directory with nginx; give the port.
+
+    ``/method`` tells what it was asked, ``/upload`` takes any body, ``/small`` at most 1 KiB.
+    """
     nginx = require("nginx")
     prefix = case.directory / "nginx"
     (prefix / "temporary").mkdir(parents=True)

@@ -8,10 +8,18 @@ from typing import Any
 
 from twisted.web.static import Data, File
 
-from tests.functional.harness import Completed, FunctionalTestCase, Origin, ProxyProcess, require
+from tests.functional.harness import (
+    Completed,
+    FunctionalTestCase,
+    Origin,
+    ProxyProcess,
+    reactor,
+    require,
+)
 from tests.functional.origins import (
     Chunked,
     Echo,
+    Endless,
     Fixed,
     ScriptedFactory,
     TLSMaterial,
@@ -221,6 +229,23 @@ class CurlTests(CurlTestCase):
         completed = await self.curl("--include", "--raw", origin.url)
         for line in head.split(b"\r\n"):
             self.assertIn(line, completed.out)
+
+    async def test_a_body_until_the_end_of_the_connection(self):
+        await self.start()
+        origin = await self.listen(ScriptedFactory(b"HTTP/1.1 200 OK\r\n\r\nuntil the end"))
+        completed = await self.curl(origin.url, origin.url)
+        self.assertEqual(completed.out, b"until the end" * 2)
+
+    async def test_a_client_that_goes_takes_the_servers_connection_with_it(self):
+        await self.start()
+        endless = Endless()
+        origin = await self.start_site(endless)
+        completed = await self.run_program(
+            self.curl_program, "--silent", "--max-time", "1", "--proxy", self.proxy.url, origin.url
+        )
+        self.assertEqual(completed.status, 28)
+        self.assertIn(b"more more ", completed.out)
+        await endless.gone.addTimeout(5, reactor())
 
 
 class CurlTunnelTests(CurlTestCase):

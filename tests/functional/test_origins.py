@@ -102,6 +102,17 @@ class NginxTests(OriginTestCase):
             for completed in await self.fetch(*form, "ORIGIN/upload", stdin=LARGE):
                 self.assertIn(completed.out.split()[0], (b"POST", b"PUT"))
 
+    async def test_a_refusal_in_the_middle_of_an_upload(self):
+        await self.start_both(await start_nginx(self, self.files))
+        path = self.write("great.bin", LARGE * 4)
+        for expect in ("Expect: 100-continue", "Expect:"):
+            results = await self.fetch(
+                *("-H", expect, "--upload-file", path, "--output", "/dev/null"),
+                *("--write-out", "%{http_code}", "ORIGIN/small"),
+            )
+            for completed in results:
+                self.assertEqual(completed.out, b"413")
+
 
 class PythonTests(OriginTestCase):
     async def test_files_by_http_1_1(self):
