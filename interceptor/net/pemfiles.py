@@ -161,7 +161,7 @@ def _key_block(content: bytes) -> bytes:
 def _certificates(content: bytes, name: str, prefix: str) -> list[x509.Certificate]:
     try:
         return x509.load_pem_x509_certificates(content)
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         problem = "a damaged" if b"BEGIN CERTIFICATE" in content else "no"
         raise AuthorityError(
             f"{name} holds {problem} certificate in PEM format", f"{prefix}-unreadable"
