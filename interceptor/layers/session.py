@@ -164,6 +164,7 @@ class ProxyFactory(Factory):
             side = _HeldSide(self.environment.clock)
             self.held.append(side)
         side.session = Session(self.environment, self.mode, side)
+        side.flush_timeout = self.environment.settings.write_timeout
         return side
 
     def open(self) -> None:

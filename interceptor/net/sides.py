@@ -65,6 +65,9 @@ class Side(Protocol):
     was written has a timer of its own.
     """
 
+    flush_timeout = 300.0
+    """Seconds that the peer of a side that closes has to take what was written before."""
+
     reading: ReadGate
     writing: WriteGate
     protocol: SideProtocol
@@ -78,6 +81,7 @@ class Side(Protocol):
         self.closing = False
         self.read_ended = False
         self._half_closed = False
+        self._linger_timeout = 0.0
 
     def connectionMade(self) -> None:
         transport = self.transport
@@ -114,7 +118,9 @@ class Side(Protocol):
             self.writing.close()
 
     def writeConnectionLost(self) -> None:
-        pass
+        if self.closing and not self.lost:
+            # A lingering close: all is sent, and the peer has to close now.
+            self.deadline.set(self._linger_timeout)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         protocol = self.protocol
@@ -164,17 +170,19 @@ class Side(Protocol):
         self.writing.close_write()
 
     def close(self, timeout: float = 5.0, *, linger: bool = False) -> None:
-        """Close once what was written has left, and abort if that takes over ``timeout`` seconds.
+        """Close once what was written has left; abort if that takes over `flush_timeout` seconds.
 
         With ``linger`` the end of our bytes is sent first and the peer's are dropped until it
         closes too (RFC 9112 section 9.6): closing with bytes unread would reset the connection and
-        take the last response with it.
+        take the last response with it. The peer has ``timeout`` seconds for that, counted from when
+        everything was sent: a slow reader must not lose the end of what it was sent.
         """
         if self.closing:
             return
         self.closing = True
         self.protocol = _Closing(self.protocol)
-        self.deadline.set(timeout)
+        self.deadline.set(self.flush_timeout)
+        self._linger_timeout = timeout
         if linger and not self.read_ended and hasattr(self.transport, "loseWriteConnection"):
             self.reading.resume(SETUP | HOOK | PEER | BACKLOG)
             self.writing.close_write()
