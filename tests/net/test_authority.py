@@ -13,14 +13,14 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from twisted.trial.unittest import SynchronousTestCase
 
 from interceptor.errors import AuthorityError
 from interceptor.net.authority import Authority, common_name
-from tests.net.certificates import NOW, Made, clock, ec_key, openssl_accepts, rsa_key, write
+from tests.net.authorities import NOW, Made, clock, ec_key, openssl_accepts, rsa_key, write
 
 
 class AuthorityTestCase(SynchronousTestCase):

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from interceptor.errors import AuthorityError
 from interceptor.net.customcerts import CustomCertificates
-from tests.net.certificates import Made, rsa_key, write
+from tests.net.authorities import Made, rsa_key, write
 
 
 class CustomCertificatesTests(SynchronousTestCase):

@@ -21,7 +21,7 @@ from interceptor.errors import AuthorityError
 from interceptor.net.authority import Authority, common_name
 from interceptor.net.leaves import Leaf, LeafStore, covers, mirror_names, normal_name
 from interceptor.net.pemfiles import Identity
-from tests.net.certificates import (
+from tests.net.authorities import (
     NOW,
     Made,
     clock,
