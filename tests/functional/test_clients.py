@@ -178,6 +178,60 @@ class PythonClientTests(FunctionalTestCase):
         )
 
 
+WEBSOCKET_ORIGIN = """
+import asyncio
+from aiohttp import web
+
+async def echo(request):
+    socket = web.WebSocketResponse()
+    await socket.prepare(request)
+    async for message in socket:
+        await socket.send_bytes(message.data)
+    return socket
+
+async def main():
+    application = web.Application()
+    application.router.add_get("/echo", echo)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    print(site._server.sockets[0].getsockname()[1], flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+WEBSOCKET_CLIENT = """
+import asyncio, sys
+import aiohttp
+
+async def main(url, proxy=None):
+    async with aiohttp.ClientSession() as session:
+        async with session.ws_connect(url + "/echo", proxy=proxy) as socket:
+            for size in (0, 1, 125, 126, 65535, 65536, 500_000):
+                await socket.send_bytes(bytes(size))
+                assert await socket.receive_bytes(timeout=10) == bytes(size), size
+            await socket.close()
+            assert socket.close_code == 1000, socket.close_code
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+class UpgradeTests(FunctionalTestCase):
+    """A protocol that the proxy does not speak, begun by an Upgrade."""
+
+    async def test_websocket_messages_pass(self):
+        process = self.start_process(sys.executable, "-c", WEBSOCKET_ORIGIN)
+        await process.until(lambda p: p.out.endswith(b"\n"))
+        origin = f"http://127.0.0.1:{int(process.out)}"
+        proxy = await self.start_proxy("regular", f"reverse:{origin}")
+        regular, reverse = (listener.url for listener in proxy.listeners)
+        await self.check_program(sys.executable, "-c", WEBSOCKET_CLIENT, origin, regular)
+        await self.check_program(sys.executable, "-c", WEBSOCKET_CLIENT, reverse)
+
+
 class GitBackend(CGIScript):
     """git's own CGI program, with the environment that it asks for."""
 
