@@ -18,7 +18,7 @@ TESTS ?= tests
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 # The parts of the repository that hold Python.
-SOURCES := interceptor twisted scripts bench tests setup.py
+SOURCES := interceptor twisted scripts bench docs tests setup.py
 
 .PHONY: run test timing lint coverage docs bench clean
 .DELETE_ON_ERROR:
