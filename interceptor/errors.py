@@ -111,6 +111,19 @@ class ListenError(InterceptorError):
     code = "listen-failed"
 
 
+class LaunchError(InterceptorError):
+    """A command that the proxy was to run could not be started.
+
+    ``exit_status`` is what a shell has in its place: 127 where there is no such command, else 126.
+    """
+
+    code = "command-not-started"
+
+    def __init__(self, message: str, exit_status: int) -> None:
+        super().__init__(message)
+        self.exit_status = exit_status
+
+
 class AuthorityError(InterceptorError):
     """A certificate authority, or a file with a certificate and its key, cannot be used."""
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from interceptor.errors import (
+    AuthorityError,
     DecodeError,
     FilterError,
     HookFailed,
     InterceptorError,
+    LaunchError,
     ListenError,
     LocalProtocolError,
     LoopError,
@@ -15,14 +17,17 @@ from interceptor.errors import (
     ProtocolError,
     RemoteProtocolError,
     ScriptError,
+    TLSError,
     UpstreamError,
 )
 
 __all__ = [
+    "AuthorityError",
     "DecodeError",
     "FilterError",
     "HookFailed",
     "InterceptorError",
+    "LaunchError",
     "ListenError",
     "LocalProtocolError",
     "LoopError",
@@ -31,5 +36,6 @@ __all__ = [
     "ProtocolError",
     "RemoteProtocolError",
     "ScriptError",
+    "TLSError",
     "UpstreamError",
 ]

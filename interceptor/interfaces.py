@@ -115,5 +115,5 @@ class IRules(Interface):
     def tunnel_layer(context: Any, data: bytes, server: Any, destination: Any) -> Any:
         """Return the layer for what a client sends inside a tunnel; None asks for more bytes."""
 
-    def relay_layer(context: Any, server: Any) -> Any:
+    def relay_layer(context: Any, server: Any, destination: Any) -> Any:
         """Return the layer that passes bytes on as they are."""

@@ -132,6 +132,7 @@ class InterceptorService(Service):
             self.addons.add(*self._first_addons)
             self.addons.load_scripts()
             self.options.check_deferred()
+            self.environment.prepare()
             if self._print_flows:
                 self._stop_printing = keep_printer(self.addons, self.reactor)
             for mode in modes:
@@ -153,7 +154,7 @@ class InterceptorService(Service):
     def _options_changed(self, options: Options, updated: set[str]) -> None:
         if "mode" in updated and self._listeners:
             raise OptionsError("`mode` cannot change while the proxy runs")
-        self.environment.options_changed()
+        self.environment.options_changed(updated)
         self._resolver.timeout = options.dns_timeout
         self._resolver.cache_ttl = options.dns_cache_ttl
         self._connector.settings = ConnectSettings(attempt_delay=options.happy_eyeballs_delay)

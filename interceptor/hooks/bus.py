@@ -82,6 +82,9 @@ class HookBus(HookRules):
     serverconnected: Fire | None
     serverconnect_failed: Fire | None
     serverdisconnect: Fire | None
+    tls_clienthello: Fire | None
+    tls_established: Fire | None
+    tls_failed: Fire | None
     http_connect: Fire | None
     requestheaders: Fire | None
     request: Fire | None

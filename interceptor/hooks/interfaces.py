@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from interceptor.hooks.context import LogEntry
     from interceptor.hooks.loader import Loader
     from interceptor.interfaces import ILayer
-    from interceptor.model.connections import ServerConnection
+    from interceptor.model.connections import ClientConnection, ServerConnection
     from interceptor.model.flow import HTTPFlow
     from interceptor.model.options import Options
 
@@ -200,7 +200,36 @@ class IHTTPHooks(Interface):
         """Called once when a paused flow goes on after ``flow.resume()``."""
 
 
-HOOK_INTERFACES = (ILifecycleHooks, IConnectionHooks, IHTTPHooks)
+class ITLSHooks(Interface):
+    """TLS: what a client says first, and how handshakes end, with either side."""
+
+    taggedValue("title", "TLS events")
+
+    def tls_clienthello(hello: Any) -> None:
+        """A client has said what TLS it wants, and nothing was answered yet.
+
+        ``hello.sni`` and ``hello.alpn`` are what it asked for, ``hello.client_hello`` is the whole
+        of it, ``hello.host`` and ``hello.port`` name the server (None and 0 for TLS with the proxy
+        itself) and ``hello.context`` is the session's. Set ``hello.passthrough`` to hand the
+        connection to the server untouched: not a byte of it is changed or seen then.
+        """
+
+    def tls_established(conn: ClientConnection | ServerConnection) -> None:
+        """A handshake succeeded, with the client or with a server that was verified.
+
+        ``conn`` is the connection: its ``sni``, ``alpn``, ``cipher_name``, ``tls_version`` and, of
+        a server, ``cert`` and ``ssl_verification_error`` (what was overlooked, if anything).
+        """
+
+    def tls_failed(conn: ClientConnection | ServerConnection) -> None:
+        """A handshake failed, or a server is not trusted.
+
+        ``conn.tls_error`` says why: its ``code``, the ``alert`` (a number, or None) and whether the
+        alert was ``received`` or is ours.
+        """
+
+
+HOOK_INTERFACES = (ILifecycleHooks, IConnectionHooks, ITLSHooks, IHTTPHooks)
 """All interfaces that declare events, in the order of the reference."""
 
 

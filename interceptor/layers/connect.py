@@ -11,14 +11,14 @@ from interceptor.model.headers import Headers
 from interceptor.model.http import Response
 
 if TYPE_CHECKING:
-    from interceptor.layers.upstream import ServerSide
+    from interceptor.layers.serverside import ServerSide
 
 
 class ConnectExchange(HTTPExchange):
     """Serves CONNECT: fires ``http_connect`` and none of the usual events, but for ``error``.
 
     The server is connected to before the client is told of success, so that it can be told of
-    failure.
+    failure; but for the strategy ``lazy``, which connects to nobody before it has to.
     """
 
     __slots__ = ()
@@ -36,7 +36,9 @@ class ConnectExchange(HTTPExchange):
             stream.send_message(request, response, response.raw_content or b"")
             self._sending = True
             return
-        side: ServerSide = await self._layer.servers.connect((request.host, request.port), flow)
+        side: ServerSide | None = None
+        if self._settings.connection_strategy != "lazy":
+            side = await self._layer.servers.connect((request.host, request.port), flow)
         if response is None:
             response = flow.response = Response(
                 b"HTTP/1.1", 200, b"Connection established", Headers(), time.time()

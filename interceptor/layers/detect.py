@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from interceptor.layers.context import Context
-    from interceptor.layers.upstream import Destination, ServerSide
+    from interceptor.layers.serverside import ServerSide
+    from interceptor.layers.upstream import Destination
 
 _log = Logger()
 
@@ -121,13 +122,16 @@ class DetectProtocol(SideProtocol):
 
 
 class Tunnel(SideProtocol):
-    """A connection to a server that a client may speak anything on, once it is known what.
+    """A way to one server on which a client may speak anything, until it is known what it speaks.
 
     It stands on the client's side until either peer has spoken. A server that speaks first, a
     client that says nothing intelligible, and one that only closes its direction get a plain relay.
+    ``server`` is None where nobody has connected yet: the layer that comes does.
     """
 
-    def __init__(self, context: Context, server: ServerSide, destination: Destination) -> None:
+    def __init__(
+        self, context: Context, server: ServerSide | None, destination: Destination
+    ) -> None:
         self.context = context
         self.server = server
         self.destination = destination
@@ -137,9 +141,10 @@ class Tunnel(SideProtocol):
     def start(self, data: bytes) -> None:
         """Begin; ``data`` is what the client has sent already."""
         server = self.server
-        server.use(_Greeting(self), server.early)
-        server.early = b""
-        server.reading.resume(SETUP)
+        if server is not None:
+            early, server.early = server.early, b""
+            server.use(_Greeting(self, server), early)
+            server.reading.resume(SETUP)
         if not self._decided:
             self.context.session.side.use(self, data)
 
@@ -165,11 +170,14 @@ class Tunnel(SideProtocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if not self._decided:
             self._decided = True
-            self.server.close()
+            if self.server is not None:
+                self.server.close()
 
     def relay(self) -> None:
         """Stop guessing: pass bytes on as they are."""
-        self._decide(self.context.environment.rules.relay_layer(self.context, self.server))
+        self._decide(
+            self.context.environment.rules.relay_layer(self.context, self.server, self.destination)
+        )
 
     def server_lost(self) -> None:
         """The server is gone before anything was said."""
@@ -187,11 +195,12 @@ class Tunnel(SideProtocol):
 class _Greeting(SideProtocol):
     """Stands on the server's side of an undecided tunnel, and hears if the server speaks first."""
 
-    def __init__(self, tunnel: Tunnel) -> None:
+    def __init__(self, tunnel: Tunnel, server: ServerSide) -> None:
         self._tunnel = tunnel
+        self._server = server
 
     def dataReceived(self, data: bytes) -> None:
-        self._tunnel.server.hold(data)
+        self._server.hold(data)
         self._tunnel.relay()
 
     def read_closed(self) -> None:

@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, TimeoutError
 
+from interceptor.layers.passthrough import Passthrough
+from interceptor.net.handshakes import TLS_OPTIONS, Handshakes
+
 if TYPE_CHECKING:
+    from collections.abc import Set
+
     from twisted.internet.interfaces import IReactorTime
 
     from interceptor.hooks.bus import HookBus
@@ -39,6 +44,8 @@ class Settings:
     tunnel_idle_timeout: float
     write_timeout: float
     close_timeout: float
+    tls_timeout: float
+    connection_strategy: str
     retry_stale: bool
 
     @classmethod
@@ -54,7 +61,18 @@ class Environment:
     ``rules`` is the module or object that provides `interceptor.interfaces.IRules`.
     """
 
-    __slots__ = ("_idle", "clock", "connector", "hooks", "options", "rules", "sessions", "settings")
+    __slots__ = (
+        "_handshakes",
+        "_idle",
+        "clock",
+        "connector",
+        "hooks",
+        "options",
+        "passthrough",
+        "rules",
+        "sessions",
+        "settings",
+    )
 
     def __init__(
         self,
@@ -69,12 +87,39 @@ class Environment:
         self.hooks = hooks
         self.connector = connector
         self.rules = rules
+        self.passthrough = Passthrough(clock, options)
+        self._handshakes: Handshakes | None = None
         self.settings = Settings.from_options(options)
         self.sessions: set[Session] = set()
         self._idle: Deferred[None] | None = None
 
-    def options_changed(self) -> None:
-        """Take a new snapshot of the options; exchanges that have begun keep the old one."""
+    @property
+    def handshakes(self) -> Handshakes:
+        """What TLS is spoken with; made when first needed.
+
+        Raises `OptionsError` or `AuthorityError`.
+        """
+        if self._handshakes is None:
+            self._handshakes = Handshakes(self.options)
+        return self._handshakes
+
+    def prepare(self) -> None:
+        """Take what the options say by now, and find out whether TLS can be spoken.
+
+        Raises `OptionsError` or `AuthorityError`.
+        """
+        self.options_changed()
+        self.handshakes.prepare()
+
+    def options_changed(self, updated: Set[str] = frozenset()) -> None:
+        """Take a new snapshot of the options; exchanges that have begun keep the old one.
+
+        ``updated`` names what changed. Raises `OptionsError` or `AuthorityError` where TLS cannot
+        be spoken so.
+        """
+        if updated & TLS_OPTIONS and self._handshakes is not None:
+            self._handshakes = Handshakes(self.options)
+        self.passthrough.configure(self.options)
         self.settings = Settings.from_options(self.options)
 
     def session_ended(self, session: Session) -> None:

@@ -424,6 +424,7 @@ class HTTPExchange:
     ) -> None:
         flow, stream = self.flow, self._stream
         request, response = flow.request, head.response
+        response.attach_body(None)
         relay = Relay(server, stream, response, self._settings, self._attend_if_asked)
         event = server.next_event() if gathered is None else NEED_DATA
         if type(event) is Data and event.end_of_message and not relay.changes:
@@ -436,7 +437,6 @@ class HTTPExchange:
             stream.send_head(request, response, None if relay.changes else head.framing.length)
             self._sending = True
             if gathered is not None:
-                response.attach_body(None)
                 await relay.replay(gathered)
             await relay.run(event)
         relay.attach_copy(flow.metadata, "response")

@@ -23,7 +23,8 @@ from interceptor.model.headers import Headers
 from interceptor.model.http import Request
 
 if TYPE_CHECKING:
-    from interceptor.layers.upstream import Destination, ServerPool, ServerSide
+    from interceptor.layers.serverside import ServerSide
+    from interceptor.layers.upstream import Destination, ServerPool
     from interceptor.wire.httpevents import RequestHead
 
 

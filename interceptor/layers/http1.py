@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
     from interceptor.layers.environment import Settings
     from interceptor.layers.http import HTTPLayer
-    from interceptor.layers.upstream import Destination, ServerPool, ServerSide
+    from interceptor.layers.serverside import ServerSide
+    from interceptor.layers.upstream import Destination, ServerPool
     from interceptor.model.connections import ServerConnection
     from interceptor.model.headers import Headers
     from interceptor.model.http import Request, Response

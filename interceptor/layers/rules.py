@@ -10,10 +10,13 @@ from zope.interface import moduleProvides
 from interceptor.interfaces import IRules
 from interceptor.layers.http import HTTPLayer
 from interceptor.layers.tcp import TCPLayer
+from interceptor.layers.tls import TLSLayer
+from interceptor.wire.tlshello import looks_like_tls
 
 if TYPE_CHECKING:
     from interceptor.layers.context import Context, Layer
-    from interceptor.layers.upstream import Destination, ServerSide
+    from interceptor.layers.serverside import ServerSide
+    from interceptor.layers.upstream import Destination
 
 moduleProvides(IRules)
 
@@ -25,27 +28,44 @@ _PERHAPS_HTTP = re.compile(rb"[A-Z]{0,20} ?\Z")
 def first_layer(context: Context, data: bytes) -> Layer | None:
     """Return what a client speaks to the proxy itself, or None where more bytes are needed."""
     mode = context.mode
+    destination = None
     if mode.kind == "reverse":
-        destination = (
-            mode.scheme.encode(),
-            mode.host.encode("utf-8", "surrogateescape"),
-            mode.port,
-        )
-        return HTTPLayer(context, destination, rewrite_host=True)
-    return HTTPLayer(context)
+        host = mode.host.encode("utf-8", "surrogateescape")
+        destination = (mode.scheme.encode(), host, mode.port)
+    if data[0] == 0x16 and not context.client_conn.tls_established:
+        tls = looks_like_tls(data)
+        if tls is None:
+            return None
+        if tls:
+            return TLSLayer(context, destination)
+    return HTTPLayer(context, destination, rewrite_host=destination is not None)
 
 
 def tunnel_layer(
-    context: Context, data: bytes, server: ServerSide, destination: Destination
+    context: Context, data: bytes, server: ServerSide | None, destination: Destination
 ) -> Layer | None:
     """Return what a client speaks inside a tunnel, or None where more bytes are needed."""
     if _HTTP.match(data):
-        return HTTPLayer(context, destination, server=server)
-    if _PERHAPS_HTTP.match(data):
+        if _ignored(context, server, destination):
+            return relay_layer(context, server, destination)
+        return HTTPLayer(
+            context, destination, server=server, rewrite_host=context.mode.kind == "reverse"
+        )
+    tls = looks_like_tls(data)
+    if tls:
+        return TLSLayer(context, (b"https", *destination[1:]), server)
+    if tls is None or _PERHAPS_HTTP.match(data):
         return None
-    return relay_layer(context, server)
+    return relay_layer(context, server, destination)
 
 
-def relay_layer(context: Context, server: ServerSide) -> Layer:
+def relay_layer(context: Context, server: ServerSide | None, destination: Destination) -> Layer:
     """Return the layer that passes bytes on as they are: for all that is not understood."""
-    return TCPLayer(context, server)
+    return TCPLayer(context, server, destination)
+
+
+def _ignored(context: Context, server: ServerSide | None, destination: Destination) -> bool:
+    passthrough = context.environment.passthrough
+    address = None if server is None else server.server_conn.ip_address
+    names = (destination[1].decode("utf-8", "surrogateescape"), address[0] if address else None)
+    return passthrough.reason(destination[2], names) is not None

@@ -2,32 +2,56 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import connectionDone
 
 from interceptor.layers.context import Context, Layer
+from interceptor.layers.failures import ClientGoneError
+from interceptor.layers.task import Task
 from interceptor.net.gate import PEER, SETUP
 from interceptor.net.sides import Side, SideProtocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
     from twisted.python.failure import Failure
 
-    from interceptor.layers.upstream import ServerSide
+    from interceptor.layers.serverside import ServerSide
+    from interceptor.layers.upstream import Destination
 
 
 class TCPLayer(Layer):
-    """Passes bytes between the client and a connected server."""
+    """Passes bytes between the client and a server: a connected one, or one to connect to."""
 
     name = "tcp"
 
-    def __init__(self, context: Context, server: ServerSide) -> None:
+    def __init__(
+        self,
+        context: Context,
+        server: ServerSide | None = None,
+        destination: Destination | None = None,
+        *,
+        passthrough: str | None = None,
+    ) -> None:
         super().__init__(context)
+        self.passthrough = passthrough
         self._server = server
+        self._destination = destination
 
     def start(self, data: bytes) -> None:
-        client, server = self.context.session.side, self._server
+        if self._server is not None:
+            self._join(self._server, data)
+        elif self._destination is not None:
+            opener = _Opener(data)
+            self.context.session.side.use(opener)
+            opener.open(self.context.session.servers.open(self._destination), self._join)
+        else:
+            self.context.session.side.abort()
+
+    def _join(self, server: ServerSide, data: bytes) -> None:
+        client = self.context.session.side
         settings = self.context.environment.settings
         if server.closing:
             client.close(settings.close_timeout)
@@ -38,6 +62,47 @@ class TCPLayer(Layer):
         client.use(upward, data)
         server.use(downward, early)
         server.reading.resume(SETUP)
+
+
+class _Opener(SideProtocol):
+    """Stands on the client's side, unread, until its server is there."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._task: Task | None = None
+
+    def attach(self, side: Side) -> None:
+        super().attach(side)
+        side.reading.pause(SETUP)
+
+    def open(
+        self,
+        opening: Coroutine[Any, Any, ServerSide],
+        join: Callable[[ServerSide, bytes], None],
+    ) -> None:
+        """Wait for the server, and then let ``join`` take over from here."""
+
+        async def wait() -> None:
+            server = await opening
+            self.side.reading.resume(SETUP)
+            join(server, self._data)
+
+        self._task = Task(wait(), self._opened)
+        self._task.start()
+
+    def _opened(self, error: BaseException | None) -> None:
+        if error is not None:
+            self.side.abort()
+
+    def dataReceived(self, data: bytes) -> None:
+        self._data += data
+
+    def read_closed(self) -> None:
+        pass
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self._task is not None:
+            self._task.abort(ClientGoneError("the client closed its connection"))
 
 
 class _Relay(SideProtocol):

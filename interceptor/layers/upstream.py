@@ -5,19 +5,17 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 
 from interceptor.errors import HookFailed, UpstreamError
 from interceptor.layers.hooking import run_hook
 from interceptor.layers.http1 import HTTP1ClientProtocol
+from interceptor.layers.serverside import ServerSide, start
+from interceptor.layers.servertls import Offer, secure
 from interceptor.model.connections import ServerConnection, format_address
 from interceptor.net.gate import SETUP
-from interceptor.net.sides import Side, SideProtocol
 
 if TYPE_CHECKING:
-    from twisted.python.failure import Failure
-
     from interceptor.hooks.bus import Fire
     from interceptor.layers.session import Session
     from interceptor.model.flow import Flow
@@ -26,47 +24,6 @@ Destination = tuple[bytes, bytes, int]
 """Scheme, host and port of the server that a request is for."""
 
 _MOST_IDLE = 32
-
-
-class _Held(SideProtocol):
-    """Stands on a server's side, unread, until it is known what will be spoken there."""
-
-    def dataReceived(self, data: bytes) -> None:
-        # The transport may still hand over what it had taken from its socket.
-        held: ServerSide = self.side  # type: ignore[assignment]
-        held.early += data
-
-    def read_closed(self) -> None:
-        pass
-
-
-class ServerSide(Side):
-    """The side that faces a server. Tells ``serverdisconnect`` when it is gone."""
-
-    session: Session
-    server_conn: ServerConnection
-    established = False
-    early = b""
-
-    def connectionMade(self) -> None:
-        super().connectionMade()
-        self.protocol = _Held()
-        self.protocol.attach(self)
-
-    def hold(self, data: bytes) -> None:
-        """Keep ``data`` and read no more, until `start` or a layer takes over."""
-        self.reading.pause(SETUP)
-        self.use(_Held())
-        self.early += data
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        super().connectionLost(reason)
-        self.session.servers.lost(self)
-        if self.established:
-            self.server_conn.timestamp_end = time.time()
-            fire = self.session.environment.hooks.serverdisconnect
-            if fire is not None:
-                run_hook(fire, self.server_conn)
 
 
 class ServerPool:
@@ -80,6 +37,8 @@ class ServerPool:
         self._idle: dict[Destination, list[HTTP1ClientProtocol]] = {}
         self._idle_count = 0
         self._closed = False
+        self._offers: dict[tuple[str, int], Offer] = {}
+        self._unreachable: dict[Destination, UpstreamError] = {}
 
     async def acquire(
         self, destination: Destination, flow: Flow, *, fresh: bool, careful: bool
@@ -97,16 +56,43 @@ class ServerPool:
                 self._idle_count -= 1
                 if protocol.take(careful):
                     return protocol
-        if destination[0] != b"http":
+        return self.adopt(await self.open(destination, flow), destination)
+
+    async def open(self, destination: Destination, flow: Flow | None = None) -> ServerSide:
+        """Connect to ``destination``, with TLS where its scheme is ``https``.
+
+        Raises `UpstreamError`.
+        """
+        failure = self._unreachable.get(destination)
+        if failure is not None:
+            raise UpstreamError(str(failure), failure.code, failure.status)
+        scheme, name, port = destination
+        if scheme not in (b"http", b"https"):
             raise UpstreamError(
-                f"the scheme `{destination[0].decode('latin-1')}` is not supported",
+                f"the scheme `{scheme.decode('latin-1')}` is not supported",
                 "scheme-unsupported",
                 501,
             )
-        side = await self.connect(
-            (destination[1].decode("utf-8", "surrogateescape"), destination[2]), flow
-        )
-        return self.adopt(side, destination)
+        host = name.decode("utf-8", "surrogateescape")
+        side = await self.connect((host, port), flow)
+        if scheme == b"https":
+            offer = self._offers.get((host, port))
+            side = await secure(side, host if offer is None else offer.name, offer)
+        return side
+
+    def offer(self, host: str, port: int, offer: Offer) -> None:
+        """Say to a server what the client said: its SNI, its protocols."""
+        self._offers[host, port] = offer
+
+    def fail(self, destination: Destination, error: UpstreamError) -> None:
+        """Let every request to ``destination`` fail: what is wrong with it is known already."""
+        self._unreachable[destination] = error
+
+    def replace(self, below: ServerSide, above: ServerSide) -> None:
+        """A side was wrapped: the one above is the connection now."""
+        self._sides.discard(below)
+        if not above.lost:
+            self._sides.add(above)
 
     def adopt(self, side: ServerSide, destination: Destination) -> HTTP1ClientProtocol:
         """Speak HTTP/1 on a connection that was just made, or made before it was known."""
@@ -143,18 +129,20 @@ class ServerPool:
                 oldest.side.close()
                 return
 
-    async def connect(self, address: tuple[str, int], flow: Flow) -> ServerSide:
+    async def connect(self, address: tuple[str, int], flow: Flow | None = None) -> ServerSide:
         """Open a connection, with its hooks around it. The side holds its bytes until `start`.
 
-        ``flow`` is what it is for: it is given the connection at once, so that the flow of a failed
-        connect tells with whom it failed. A hook may change the address, or refuse. Raises
+        ``flow``, if any, is what it is for: it is given the connection at once, so that the flow of
+        a failed connect tells with whom it failed. A hook may change the address, or refuse. Raises
         `UpstreamError`.
         """
         session = self._session
         environment = session.environment
         hooks = environment.hooks
         server_conn = ServerConnection(address)
-        session.context.server_conn = flow.server_conn = server_conn
+        session.context.server_conn = server_conn
+        if flow is not None:
+            flow.server_conn = server_conn
         if hooks.serverconnect is not None:
             await self._ask(hooks.serverconnect, server_conn)
         side = ServerSide(environment.clock)
@@ -238,10 +226,3 @@ class ServerPool:
         self._closed = True
         for side in tuple(self._sides):
             side.close()
-
-
-def start(side: ServerSide, protocol: SideProtocol) -> None:
-    """Begin to speak ``protocol`` on a side that was held until now."""
-    early, side.early = side.early, b""
-    side.use(protocol, early)
-    side.reading.resume(SETUP)

@@ -24,7 +24,9 @@ def format_address(address: Address | None) -> str:
 class Connection:
     """What both ends have in common.
 
-    Timestamps are seconds since the epoch, or None while the moment has not come.
+    Timestamps are seconds since the epoch, or None while the moment has not come. ``tls_error`` is
+    the `interceptor.errors.TLSError` of a failed TLS handshake: its ``code``, ``alert`` (number),
+    ``received`` (who sent the alert) and text.
     """
 
     __slots__ = (
@@ -39,6 +41,7 @@ class Connection:
         "timestamp_end",
         "timestamp_start",
         "timestamp_tls_setup",
+        "tls_error",
         "tls_established",
         "tls_version",
     )
@@ -47,6 +50,7 @@ class Connection:
     address: Address | None
     ip_address: Address | None
     tls_established: bool
+    tls_error: Any
     sni: str | None
     alpn: bytes | None
     cipher_name: str | None
@@ -123,6 +127,7 @@ class ClientConnection(Connection):
         self.timestamp_tls_setup = None
         self.timestamp_end = None
         self.tls_established = False
+        self.tls_error = None
         self.sni = None
         self.alpn = None
         self.cipher_name = None
@@ -170,6 +175,7 @@ class ServerConnection(Connection):
         self.timestamp_tls_setup = None
         self.timestamp_end = None
         self.tls_established = False
+        self.tls_error = None
         self.sni = None
         self.alpn = None
         self.cipher_name = None

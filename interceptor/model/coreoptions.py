@@ -10,6 +10,8 @@ from typing import Final
 
 from interceptor.model.options import Option, Options
 
+_VERSIONS: Final = ("tls1.0", "tls1.1", "tls1.2", "tls1.3")
+
 _K, _M, _G = 1 << 10, 1 << 20, 1 << 30
 
 
@@ -183,10 +185,115 @@ CORE_OPTIONS: Final[tuple[Option, ...]] = (
             "Own certificates to show clients instead of signed ones: HOST=FILE, *.DOMAIN=FILE, "
             "or FILE for every host. The file is PEM with the key, the certificate and its chain.",
         ),
+        _choice(
+            "connection_strategy",
+            ("auto", "eager", "lazy"),
+            "auto",
+            "When a server is connected to: auto connects early where the server's certificate or "
+            "protocols decide what the client is told, and late otherwise; eager connects as soon "
+            "as the server is known; lazy connects when the first request is complete.",
+        ),
+        _bool(
+            "ssl_insecure",
+            False,
+            "Do not verify any server's certificate. A last resort: better name the hosts in "
+            "ssl_insecure_hosts, or trust their authority by ssl_verify_upstream_trusted_ca.",
+        ),
+        Option(
+            "ssl_insecure_hosts",
+            "sequence",
+            (),
+            "Regular expressions; servers whose `host:port` one of them matches are not verified.",
+        ),
+        Option(
+            "ssl_verify_upstream_trusted_ca",
+            "str",
+            None,
+            "File or folder with certificates of authorities to trust besides the platform's.",
+            optional=True,
+        ),
+        Option(
+            "client_certs",
+            "str",
+            None,
+            "Certificate to show to servers that ask: a PEM file with key, certificate and chain "
+            "for all, or a folder with a file HOST.pem for each host.",
+            optional=True,
+        ),
+        Option(
+            "tls_legacy_hosts",
+            "sequence",
+            (),
+            "Regular expressions; with servers whose `host:port` one of them matches, TLS 1.0, "
+            "weak keys, old ciphers and the old renegotiation are put up with.",
+        ),
+        _choice(
+            "tls_version_client_min", _VERSIONS, "tls1.2", "The oldest TLS version with clients."
+        ),
+        _choice(
+            "tls_version_client_max", _VERSIONS, "tls1.3", "The newest TLS version with clients."
+        ),
+        _choice(
+            "tls_version_server_min", _VERSIONS, "tls1.2", "The oldest TLS version with servers."
+        ),
+        _choice(
+            "tls_version_server_max", _VERSIONS, "tls1.3", "The newest TLS version with servers."
+        ),
+        Option(
+            "ciphers_client",
+            "str",
+            None,
+            "OpenSSL cipher string for TLS 1.2 and older with clients.",
+            optional=True,
+        ),
+        Option(
+            "ciphers_server",
+            "str",
+            None,
+            "OpenSSL cipher string for TLS 1.2 and older with servers.",
+            optional=True,
+        ),
+        Option(
+            "tls_keylog_file",
+            "str",
+            None,
+            "File to which the secrets of all TLS connections are written, for Wireshark; the "
+            "environment variable SSLKEYLOGFILE does the same.",
+            optional=True,
+        ),
+        Option(
+            "tls_session_cache",
+            "int",
+            1000,
+            "How many TLS sessions with servers are kept for resumption; 0 keeps none.",
+            minimum=0,
+        ),
+        Option(
+            "ignore_hosts",
+            "sequence",
+            (),
+            "Regular expressions; connections whose `host:port` one of them matches, by the name "
+            "asked for, the SNI or the address, pass through untouched.",
+        ),
+        Option(
+            "allow_hosts",
+            "sequence",
+            (),
+            "Regular expressions; if there are any, only connections that one of them matches are "
+            "opened, and all others pass through untouched.",
+        ),
+        _bool(
+            "tls_passthrough_learn",
+            False,
+            "Let the next connections to a host pass through untouched after a client has refused "
+            "our certificate for it.",
+        ),
+        _time("tls_passthrough_ttl", 3600.0, "How long a host that was learned passes through."),
     ),
     *_group(
         "Deadlines",
         _time("connect_timeout", 10.0, "How long a connection to a server may take."),
+        _time("tls_timeout", 10.0, "How long a TLS handshake may take, with either side."),
         _time(
             "read_timeout",
             60.0,

@@ -20,8 +20,8 @@ DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 8080
 
 _KINDS: Final = ("regular", "reverse")
-_REVERSE_PORTS: Final = {"http": 80}
-_MODE_SYNTAX: Final = "`regular` or `reverse:http://HOST[:PORT]`"
+_REVERSE_PORTS: Final = {"http": 80, "https": 443}
+_MODE_SYNTAX: Final = "`regular`, `reverse:http://HOST[:PORT]` or `reverse:https://HOST[:PORT]`"
 _LISTEN_SYNTAX: Final = "PORT, HOST:PORT, [V6]:PORT or a Twisted endpoint string"
 _NO_CREDENTIALS: Final = "credentials are not part of a mode"
 # `reverse:http://user:password`, as `reverse:http://user:password@host` begins.
@@ -146,8 +146,8 @@ def _parse_url(url: str) -> tuple[str, str, int]:
         raise ModeError(f"expected {_MODE_SYNTAX}")
     scheme = scheme.lower()
     if scheme not in _REVERSE_PORTS:
-        supported = ", ".join(_REVERSE_PORTS)
-        raise ModeError(f"scheme {shown(scheme)} is not supported, only {supported} is")
+        supported = " and ".join(_REVERSE_PORTS)
+        raise ModeError(f"scheme {shown(scheme)} is not supported, only {supported} are")
     authority = authority.removesuffix("/")
     if re.search(r"[/?#\\]", authority):
         raise ModeError("the URL of a server has no path and no query")

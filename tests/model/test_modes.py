@@ -55,7 +55,9 @@ class ModeTests(SynchronousTestCase):
             self.assertEqual(parse_mode(text).name, name)
 
     def test_unknown_modes(self):
-        expected = "expected `regular` or `reverse:http://HOST[:PORT]`"
+        expected = (
+            "expected `regular`, `reverse:http://HOST[:PORT]` or `reverse:https://HOST[:PORT]`"
+        )
         self.assertEqual(self.refused("socks5"), f"mode `socks5`: {expected}")
         self.assertEqual(
             self.refused("regulr@80"), f"mode `regulr@80`: {expected}: did you mean `regular`?"
@@ -65,7 +67,8 @@ class ModeTests(SynchronousTestCase):
 
     def test_schemes_that_are_not_supported(self):
         self.assertIn(
-            "scheme `https` is not supported, only http is", self.refused("reverse:https://a")
+            "scheme `ftp` is not supported, only http and https are",
+            self.refused("reverse:ftp://a"),
         )
 
     def test_what_is_no_server(self):

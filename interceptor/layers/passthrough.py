@@ -1,0 +1,108 @@
+"""Which connections are left alone: those that the operator names, and those of pinned clients."""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Final
+
+from twisted.logger import Logger
+
+from interceptor.errors import OptionsError
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IReactorTime
+
+    from interceptor.model.options import Options
+
+REFUSALS: Final = frozenset((42, 46, 48))
+"""Alerts by which a client says that it does not trust a certificate: bad_certificate,
+certificate_unknown and unknown_ca (RFC 8446, section 6.2)."""
+
+_MOST_LEARNED: Final = 10_000
+
+
+class Passthrough:
+    """The options ``ignore_hosts`` and ``allow_hosts``, and what was learned from clients.
+
+    Scripts reach it as ``ctx.master.passthrough``.
+    """
+
+    log = Logger()
+
+    def __init__(self, clock: IReactorTime, options: Options) -> None:
+        self._clock = clock
+        self._learned: OrderedDict[str, float] = OrderedDict()
+        self.configure(options)
+
+    def configure(self, options: Options) -> None:
+        """Follow the options. Raises `OptionsError` for a faulty expression."""
+        self._ignored = compile_hosts("ignore_hosts", options.ignore_hosts)
+        self._allowed = compile_hosts("allow_hosts", options.allow_hosts)
+        self._learns = options.tls_passthrough_learn
+        self._ttl = options.tls_passthrough_ttl
+
+    def reason(self, port: int, hosts: Iterable[str | None]) -> str | None:
+        """Say why a connection passes through, or None if it is to be opened.
+
+        ``hosts`` are all the names its server goes by here: as asked for, the SNI, the address.
+        """
+        if not (self._ignored or self._allowed or self._learned):
+            return None
+        names = [f"{host}:{port}" for host in hosts if host]
+        if any(pattern.search(name) for pattern in self._ignored for name in names):
+            return "ignore_hosts"
+        if self._allowed and not any(
+            pattern.search(name) for pattern in self._allowed for name in names
+        ):
+            return "allow_hosts"
+        now = self._clock.seconds()
+        for name in names:
+            until = self._learned.get(name)
+            if until is not None:
+                if now < until:
+                    return "learned"
+                del self._learned[name]
+        return None
+
+    def refused(self, host: str, port: int, alert: int | None) -> bool:
+        """A client ended a handshake with ``alert``; return whether that taught anything."""
+        if not self._learns or alert not in REFUSALS:
+            return False
+        self._learned[f"{host}:{port}"] = self._clock.seconds() + self._ttl
+        if len(self._learned) > _MOST_LEARNED:
+            self._learned.popitem(last=False)
+        self.log.info(
+            "{host}:{port} passes through from now on: a client does not accept our certificate",
+            host=host,
+            port=port,
+        )
+        return True
+
+    def entries(self) -> dict[str, float]:
+        """Return what was learned: ``host:port``, and for how many more seconds."""
+        now = self._clock.seconds()
+        return {name: until - now for name, until in self._learned.items() if until > now}
+
+    def remove(self, name: str) -> bool:
+        """Forget ``host:port``; return whether it was there."""
+        return self._learned.pop(name, None) is not None
+
+    def clear(self) -> None:
+        """Forget everything that was learned."""
+        self._learned.clear()
+
+
+def compile_hosts(option: str, patterns: Sequence[str]) -> tuple[re.Pattern[str], ...]:
+    """Compile the expressions of an option that names hosts; case is ignored.
+
+    Raises `OptionsError`.
+    """
+    compiled = []
+    for pattern in patterns:
+        try:
+            compiled.append(re.compile(pattern, re.IGNORECASE))
+        except re.error as error:
+            raise OptionsError(f"option `{option}`: {pattern!r}: {error}") from error
+    return tuple(compiled)

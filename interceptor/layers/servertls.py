@@ -1,0 +1,102 @@
+"""TLS towards a server: the handshake over a connected side, and whether it is to be trusted."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import Deferred
+
+from interceptor.errors import TLSError, UpstreamError
+from interceptor.layers.hooking import run_hook
+from interceptor.layers.serverside import ServerSide, start
+from interceptor.net.gate import SETUP
+from interceptor.net.tls import TLSTransport
+
+if TYPE_CHECKING:
+    from interceptor.model.connections import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a server is told in the client's place: ``sni`` (None for none) and ``alpn``.
+
+    ``name`` is the host name or IP address that the server's certificate has to be for.
+    """
+
+    name: str
+    sni: str | None
+    alpn: tuple[bytes, ...]
+
+
+async def secure(below: ServerSide, host: str, offer: Offer | None) -> ServerSide:
+    """Shake hands with the server on ``below``, and return the side on top of TLS, held.
+
+    Fires ``tls_established`` or ``tls_failed``. Raises `UpstreamError`, and has closed the
+    connection then: nothing was sent to a server that is not who it should be.
+    """
+    session = below.session
+    environment = session.environment
+    server_conn = below.server_conn
+    if offer is None:
+        offer = Offer(host, host, (b"http/1.1",))
+    port = server_conn.address[1] if server_conn.address is not None else 0
+    handshake = environment.handshakes.to_server(offer.name, port, offer.sni, offer.alpn)
+    above = below.stacked()
+    done: Deferred[None] = Deferred(lambda _: below.abort())
+
+    def established(transport: TLSTransport) -> None:
+        above.reading.pause(SETUP)
+        below.stand_in(above)
+        done.callback(None)
+
+    def failed(transport: TLSTransport, error: TLSError) -> None:
+        below.abort()
+        done.errback(error)
+
+    transport = TLSTransport(
+        handshake.connection,
+        above,
+        peer="server",
+        on_established=established,
+        on_failed=failed,
+        on_session=handshake.keep_session,
+        handshake_timeout=environment.settings.tls_timeout,
+        close_timeout=environment.settings.close_timeout,
+    )
+    server_conn.sni = offer.sni
+    start(below, transport)
+    hooks = environment.hooks
+    try:
+        await done
+        error = handshake.verify()
+        server_conn.ssl_verification_error = handshake.verification_error
+        if error is not None:
+            raise error
+    except TLSError as error:
+        server_conn.tls_error = error
+        above_or_below = above if below.established is False and above.established else below
+        above_or_below.abort()
+        if hooks.tls_failed is not None:
+            run_hook(hooks.tls_failed, server_conn)
+        status = 504 if error.code == "tls-timeout" else 502
+        raise UpstreamError(str(error), error.code, status) from error
+    describe_session(server_conn, transport)
+    if hooks.tls_established is not None:
+        waiting = hooks.tls_established(server_conn)
+        if waiting is not None:
+            await waiting
+    return above
+
+
+def describe_session(connection: Connection, transport: TLSTransport) -> None:
+    """Note on a connection what its handshake agreed on."""
+    tls = transport.connection
+    connection.tls_established = True
+    connection.timestamp_tls_setup = time.time()
+    connection.alpn = tls.get_alpn_proto_negotiated() or None
+    connection.cipher_name = tls.get_cipher_name()
+    connection.tls_version = tls.get_protocol_version_name()
+    if hasattr(connection, "cert"):
+        connection.cert = tls.get_peer_certificate(as_cryptography=True)

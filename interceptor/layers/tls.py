@@ -1,0 +1,365 @@
+"""TLS as a layer: the client's hello is read, the server asked, the client answered in its name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
+
+from interceptor.errors import InterceptorError, RemoteProtocolError, TLSError, UpstreamError
+from interceptor.layers.context import Context, Layer
+from interceptor.layers.detect import DetectProtocol, Tunnel, switch
+from interceptor.layers.failures import ClientGoneError
+from interceptor.layers.hooking import run_hook
+from interceptor.layers.passthrough import REFUSALS
+from interceptor.layers.servertls import Offer, describe_session, secure
+from interceptor.layers.task import Task
+from interceptor.layers.tcp import TCPLayer
+from interceptor.model.connections import format_address
+from interceptor.net.gate import SETUP
+from interceptor.net.handshakes import is_address, server_names
+from interceptor.net.sides import Side, SideProtocol
+from interceptor.net.tls import TLSTransport
+from interceptor.wire.tlsalert import alert_record
+from interceptor.wire.tlshello import ClientHello, ClientHelloReader
+
+if TYPE_CHECKING:
+    from twisted.python.failure import Failure
+
+    from interceptor.layers.serverside import ServerSide
+    from interceptor.layers.upstream import Destination
+
+_HTTP: Final = (b"http/1.1",)
+_HANDSHAKE_FAILURE: Final = 40
+_BAD_CERTIFICATE: Final = 42
+_INTERNAL_ERROR: Final = 80
+
+
+class TLSClientHello:
+    """What ``tls_clienthello`` is given: the hello, and whether it is answered.
+
+    ``client_hello`` is the parsed message, ``sni`` and ``alpn`` are its own. ``host`` and ``port``
+    name the server, as far as it is known (None for TLS with the proxy itself). Setting
+    ``passthrough`` hands the connection to the server untouched.
+    """
+
+    def __init__(self, context: Context, hello: ClientHello, host: str | None, port: int) -> None:
+        self.context = context
+        self.client_hello = hello
+        self.host = host
+        self.port = port
+        self.passthrough = False
+
+    @property
+    def sni(self) -> str | None:
+        """The server name that the client asks for."""
+        return self.client_hello.sni
+
+    @property
+    def alpn(self) -> tuple[bytes, ...]:
+        """The protocols that the client offers, in its order."""
+        return self.client_hello.alpn
+
+
+class TLSLayer(Layer):
+    """Opens TLS.
+
+    ``destination`` is the server that the client wants to speak TLS with; None for TLS with the
+    proxy itself. ``server`` is a connection to it that is there already.
+    """
+
+    name = "tls"
+
+    log = Logger()
+
+    def __init__(
+        self,
+        context: Context,
+        destination: Destination | None = None,
+        server: ServerSide | None = None,
+    ) -> None:
+        super().__init__(context)
+        self.destination = destination
+        self._server = server
+        self._below: Side = context.session.side
+
+    def start(self, data: bytes) -> None:
+        self._below = self.context.session.side
+        self._below.use(_HelloProtocol(self), data)
+
+    # The hello
+
+    async def open(self, hello: ClientHello) -> None:
+        """Answer the hello; the layer above is started in the end."""
+        context = self.context
+        environment = context.environment
+        host, port = self._place()
+        event = TLSClientHello(context, hello, host, port)
+        fire = environment.hooks.tls_clienthello
+        if fire is not None:
+            waiting = fire(event)
+            if waiting is not None:
+                await waiting
+        context.client_conn.sni = hello.sni
+        if self.destination is not None:
+            addresses = (host, hello.sni, self._server_address())
+            reason = environment.passthrough.reason(port, addresses)
+            if event.passthrough or reason is not None:
+                self._pass_through(hello, reason or "tls_clienthello")
+                return
+        failure = None
+        if self._asks_first():
+            try:
+                await self._ask_server(hello)
+            except UpstreamError as error:
+                failure = error
+                self._server = None
+                if hello.alpn and not set(hello.alpn) & {*_HTTP, b"h2", b"http/1.0"}:
+                    # It would not understand a page: an alert is all that can be said.
+                    self._refuse(_HANDSHAKE_FAILURE, error)
+                    return
+        await self._answer(hello, failure)
+
+    def _place(self) -> tuple[str | None, int]:
+        if self.destination is None:
+            return None, 0
+        return self.destination[1].decode("utf-8", "surrogateescape"), self.destination[2]
+
+    def _server_address(self) -> str | None:
+        if self._server is None or self._server.server_conn.ip_address is None:
+            return None
+        return self._server.server_conn.ip_address[0]
+
+    def _asks_first(self) -> bool:
+        if self.destination is None or self.destination[0] != b"https":
+            return False
+        strategy = self.context.environment.settings.connection_strategy
+        return self._server is not None or strategy != "lazy"
+
+    async def _ask_server(self, hello: ClientHello) -> None:
+        """Shake hands with the server, as the client would have done."""
+        host, port = self._place()
+        assert host is not None
+        servers = self.context.session.servers
+        sni = hello.sni
+        if self.context.mode.kind == "reverse":
+            sni = host
+        elif sni is None and not is_address(host):
+            sni = None
+        offer = Offer(sni or host, sni, tuple(each for each in hello.alpn if each != b"h2"))
+        servers.offer(host, port, offer)
+        if self._server is None:
+            self._server = await servers.connect((host, port))
+        self._server = await secure(self._server, host, offer)
+
+    # The answer
+
+    async def _answer(self, hello: ClientHello, failure: UpstreamError | None) -> None:
+        environment = self.context.environment
+        below = self._below
+        chosen: tuple[bytes, ...] = _HTTP
+        names = self._names(hello)
+        if self._server is not None:
+            conn = self._server.server_conn
+            if conn.tls_established:
+                chosen = () if conn.alpn is None else (conn.alpn,)
+                if conn.cert is not None:
+                    names = server_names(conn.cert, names[0] if names else None)
+        try:
+            connection = environment.handshakes.to_client(hello, names, chosen or _HTTP)
+        except InterceptorError as error:
+            self._refuse(_INTERNAL_ERROR, error)
+            return
+        above = Side(environment.clock)
+        done: Deferred[None] = Deferred(lambda _: below.abort())
+
+        def established(transport: TLSTransport) -> None:
+            above.reading.pause(SETUP)
+            above.protocol = _Quiet()
+            above.protocol.attach(above)
+            done.callback(None)
+
+        def failed(transport: TLSTransport, error: TLSError) -> None:
+            done.errback(error)
+
+        transport = TLSTransport(
+            connection,
+            above,
+            peer="client",
+            on_established=established,
+            on_failed=failed,
+            handshake_timeout=environment.settings.tls_timeout,
+            close_timeout=environment.settings.close_timeout,
+        )
+        below.reading.resume(SETUP)
+        below.use(transport, hello.raw)
+        try:
+            await done
+        except TLSError as error:
+            self._client_failed(hello, error)
+            return
+        await self._established(transport, above, failure)
+
+    def _names(self, hello: ClientHello) -> tuple[str, ...]:
+        host, _ = self._place()
+        sockname = self.context.client_conn.sockname
+        for name in (hello.sni, host, None if sockname is None else sockname[0]):
+            if name:
+                return (name,)
+        return ()
+
+    async def _established(
+        self, transport: TLSTransport, above: Side, failure: UpstreamError | None
+    ) -> None:
+        context = self.context
+        client_conn = context.client_conn
+        describe_session(client_conn, transport)
+        fire = context.environment.hooks.tls_established
+        if fire is not None:
+            waiting = fire(client_conn)
+            if waiting is not None:
+                await waiting
+        if above.closing:
+            self._let_go()
+            return
+        session = context.session
+        session.side = above
+        above.reading.resume(SETUP)
+        if self.destination is None:
+            above.use(DetectProtocol(context))
+            return
+        if failure is not None:
+            session.servers.fail(self.destination, failure)
+        Tunnel(context, self._server, self.destination).start(b"")
+
+    # Other ends
+
+    def _pass_through(self, hello: ClientHello, reason: str) -> None:
+        self.log.debug(
+            "{sni}: passed through ({reason})", sni=hello.sni or self.destination, reason=reason
+        )
+        self._below.reading.resume(SETUP)
+        plain = None if self.destination is None else (b"http", *self.destination[1:])
+        layer = TCPLayer(self.context, self._server, plain, passthrough=reason)
+        switch(self.context, layer, hello.raw)
+
+    def _client_failed(self, hello: ClientHello, error: TLSError) -> None:
+        """The client gave the handshake up, or what it sent makes none."""
+        environment = self.context.environment
+        client_conn = self.context.client_conn
+        host, port = self._place()
+        if error.received and error.alert in REFUSALS:
+            error = TLSError(
+                f"the client does not trust our certificate for {hello.sni or host} ({error})",
+                "client-distrusts-ca",
+                peer="client",
+                alert=error.alert,
+                received=True,
+            )
+            name = hello.sni or host
+            if name is not None and self.destination is not None:
+                environment.passthrough.refused(name, port, error.alert)
+        client_conn.tls_error = error
+        self.log.info(
+            "{client} {sni}: {code}: {message}",
+            client=format_address(client_conn.address),
+            sni=hello.sni or host,
+            code=error.code,
+            message=str(error),
+        )
+        if environment.hooks.tls_failed is not None:
+            run_hook(environment.hooks.tls_failed, client_conn)
+        self._let_go()
+        self._below.close(environment.settings.close_timeout)
+
+    def hello_failed(self, error: InterceptorError) -> None:
+        """What the client sent is no hello, or not the whole of one came in time."""
+        environment = self.context.environment
+        client_conn = self.context.client_conn
+        client_conn.tls_error = TLSError(str(error), error.code, peer="client")
+        self.log.info(
+            "{client}: {code}: {message}",
+            client=format_address(client_conn.address),
+            code=error.code,
+            message=str(error),
+        )
+        if environment.hooks.tls_failed is not None:
+            run_hook(environment.hooks.tls_failed, client_conn)
+        self._refuse(_HANDSHAKE_FAILURE, error)
+
+    def _refuse(self, alert: int, error: InterceptorError) -> None:
+        """Say the little that can be said before TLS is spoken: an alert (RFC 8446, section 6)."""
+        self._let_go()
+        below = self._below
+        if not below.closing:
+            below.write(alert_record(alert))
+            below.close(self.context.environment.settings.close_timeout, linger=True)
+
+    def _let_go(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+
+class _HelloProtocol(SideProtocol):
+    """Stands on the client's side until the hello is complete, and while the server is asked."""
+
+    def __init__(self, layer: TLSLayer) -> None:
+        self._layer = layer
+        self._reader = ClientHelloReader()
+        self._task: Task | None = None
+
+    def attach(self, side: Side) -> None:
+        super().attach(side)
+        side.deadline.set(self._layer.context.environment.settings.tls_timeout)
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._task is not None:
+            # Nothing is due before our answer; the transport had it already.
+            return
+        try:
+            hello = self._reader.feed(data)
+        except RemoteProtocolError as error:
+            self._layer.hello_failed(error)
+            return
+        if hello is None:
+            return
+        self.side.deadline.clear()
+        self.side.reading.pause(SETUP)
+        self._task = Task(self._layer.open(hello), self._opened)
+        self._task.start()
+
+    def read_closed(self) -> None:
+        if self._task is None:
+            self._layer.hello_failed(
+                RemoteProtocolError("the client left in the middle of its hello", "tls-truncated")
+            )
+        else:
+            self.side.abort()
+
+    def timed_out(self) -> None:
+        self._layer.hello_failed(
+            RemoteProtocolError("the client's hello did not come in time", "tls-timeout")
+        )
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self._task is not None:
+            self._task.abort(ClientGoneError("the client closed its connection"))
+
+    def _opened(self, error: BaseException | None) -> None:
+        if error is not None:
+            if not isinstance(error, InterceptorError):
+                self._layer.log.failure("TLS layer failed: {error}", error=error)
+            self.side.abort()
+
+
+class _Quiet(SideProtocol):
+    """Stands on a new side, unread, until it is known what will be spoken there."""
+
+    def read_closed(self) -> None:
+        pass
+
+    def dataReceived(self, data: bytes) -> None:
+        pass
