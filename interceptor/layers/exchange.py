@@ -112,6 +112,9 @@ class HTTPExchange:
         assert flow.response is not None
         flow.response.attach_body(b"")
         await self._respond()
+        if self._request_sent is not None:
+            # RFC 9110 section 7.8: no protocol is left in the middle of a message.
+            await self._request_sent
         self._server = None
 
     async def run(self) -> None:
