@@ -7,8 +7,9 @@ import time
 from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.error import ConnectionDone
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.protocol import connectionDone
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
 
 _HIGH_WATER = 65536
 """Bytes held unread above which the peer is not read from."""
+
+_MOST_IN_A_ROW = 16
+"""Pipelined requests served before every other connection has its turn."""
 
 
 class _HTTP1Protocol(SideProtocol):
@@ -87,7 +91,19 @@ class _HTTP1Protocol(SideProtocol):
     def when_writable(self) -> Deferred[None]:
         if self._broken is not None:
             return fail(self._broken)
-        return self.side.when_writable(self._settings.write_timeout)
+        waiting = self.side.when_writable(self._settings.write_timeout)
+        return waiting.addErrback(self._write_failed)
+
+    def _write_failed(self, failure: Failure) -> None:
+        # A transport that still had something to write tells of its loss here first.
+        failure.trap(ConnectionLost)
+        if self._broken is None:
+            self._broken = self._gone()
+        raise self._broken
+
+    def _gone(self) -> Exception:
+        """Return the error that says that the peer is lost."""
+        raise NotImplementedError
 
     def send_data(self, data: bytes) -> None:
         self.side.write(self.codec.send_data(data))
@@ -128,8 +144,11 @@ class HTTP1ServerProtocol(_HTTP1Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self._broken is None:
-            self._broken = ClientGoneError("the client closed its connection")
-        self.task.abort(self._broken)
+            self._broken = self._gone()
+            self.task.abort(self._broken)
+
+    def _gone(self) -> Exception:
+        return ClientGoneError("the client closed its connection")
 
     def timed_out(self) -> None:
         if self._waiting_for == "request":
@@ -158,6 +177,7 @@ class HTTP1ServerProtocol(_HTTP1Protocol):
     async def _serve(self) -> None:
         codec, side, settings = self.codec, self.side, self._settings
         run = self.layer.exchange
+        in_a_row = 0
         while True:
             self._waiting_for = "request"
             side.deadline.set(settings.idle_timeout)
@@ -165,6 +185,7 @@ class HTTP1ServerProtocol(_HTTP1Protocol):
                 if self._waiting_for == "request" and codec.buffered:
                     self._waiting_for = "head"
                     side.deadline.set(settings.head_timeout)
+                in_a_row = 0
                 await self.when_readable()
             if event is CONNECTION_CLOSED:
                 return
@@ -178,6 +199,10 @@ class HTTP1ServerProtocol(_HTTP1Protocol):
                 return
             if side.writing.paused:
                 await self.when_writable()
+            in_a_row += 1
+            if in_a_row >= _MOST_IN_A_ROW:
+                in_a_row = 0
+                await deferLater(self.layer.context.environment.clock, 0)
             codec.next_cycle()
 
     def _served(self, error: BaseException | None) -> None:
@@ -305,9 +330,12 @@ class HTTP1ClientProtocol(_HTTP1Protocol):
                 self._broken = self._disconnected()
             self.codec.receive_eof()
         else:
-            address = format_address(self.server_conn.address)
-            self._broken = UpstreamError(f"the connection to {address} was reset", "server-reset")
+            self._broken = self._gone()
         self._wake()
+
+    def _gone(self) -> Exception:
+        address = format_address(self.server_conn.address)
+        return UpstreamError(f"the connection to {address} was reset", "server-reset")
 
     def timed_out(self) -> None:
         address = format_address(self.server_conn.address)
@@ -353,7 +381,8 @@ class HTTP1ClientProtocol(_HTTP1Protocol):
         if event is NEED_DATA:
             if self._broken is not None:
                 raise self._broken
-            self.side.deadline.set(self._settings.read_timeout)
+            if self.codec.sent:
+                self.side.deadline.set(self._settings.read_timeout)
         return event
 
     def send_head(self, request: Request, length: int | None) -> None:
@@ -361,6 +390,12 @@ class HTTP1ClientProtocol(_HTTP1Protocol):
 
     def send_message(self, request: Request, body: bytes) -> None:
         self.side.write(self.codec.send_message(request, body))
+
+    def send_end(self, trailers: Headers | None) -> None:
+        super().send_end(trailers)
+        if self._readable is not None:
+            # Only now is a byte from the server due: until here it was still being sent to.
+            self.side.deadline.set(self._settings.read_timeout)
 
     def abort(self, reason: str) -> None:
         self._in_use = False
