@@ -54,6 +54,7 @@ class ServerSide(Side):
         above = ServerSide(self.session.environment.clock)
         above.session = self.session
         above.server_conn = self.server_conn
+        above.flush_timeout = self.flush_timeout
         return above
 
     def stand_in(self, above: ServerSide) -> None:

@@ -148,6 +148,7 @@ class ServerPool:
         side = ServerSide(environment.clock)
         side.session = session
         side.server_conn = server_conn
+        side.flush_timeout = environment.settings.write_timeout
         assert server_conn.address is not None
         try:
             await environment.connector.connect(
