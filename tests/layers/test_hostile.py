@@ -11,6 +11,9 @@ from interceptor.http import Response
 from interceptor.model.body import Body
 from interceptor.testing import EventRecorder, MemoryProxy
 
+GET = b"GET http://example.test/ HTTP/1.1\r\nHost: example.test\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
 
 class HostileTestCase(SynchronousTestCase):
     """Makes proxies that are closed at the end."""
@@ -52,3 +55,170 @@ class ReleaseTests(HostileTestCase):
         self.assertEqual(self.living_bodies(), before + 2)
         recorder.events.clear()
         self.assertEqual(self.living_bodies(), before)
+
+
+class SlowPeerTests(HostileTestCase):
+    """Peers that take their time, within the deadlines, get everything."""
+
+    def test_reader_that_pauses_gets_the_end_of_a_last_response(self):
+        for addons in ((), (EventRecorder("response"),)):
+            proxy = self.proxy(*addons, close_timeout=5.0, write_timeout=60.0)
+            proxy.origin().respond(
+                lambda request: Response.make(200, b"x" * 300_000, {"Connection": "close"})
+            )
+            client = proxy.client()
+            client.peer.transport.pauseProducing()
+            client.send(GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+            proxy.advance(30.0)
+            client.peer.transport.resumeProducing()
+            proxy.flush()
+            response = client.response()
+            assert response is not None
+            self.assertEqual(len(response.content), 300_000)
+
+    def test_reader_that_never_reads_is_given_up(self):
+        proxy = self.proxy(EventRecorder("response"), write_timeout=60.0)
+        proxy.origin().respond(lambda request: Response.make(200, b"x" * 300_000))
+        client = proxy.client()
+        client.peer.transport.pauseProducing()
+        client.send(GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        proxy.advance(59.0)
+        self.assertEqual(len(proxy.environment.sessions), 1)
+        proxy.advance(2.0)
+        self.assertEqual(len(proxy.environment.sessions), 0)
+
+    def test_client_that_lingers_is_given_up(self):
+        proxy = self.proxy(close_timeout=5.0, write_timeout=60.0)
+        client = proxy.client()
+        client.send(b"GET / HTTP/1.1\r\n no\r\n\r\n")
+        self.assertIn(b" 400 ", client.received)
+        proxy.advance(6.0)
+        self.assertEqual(len(proxy.environment.sessions), 0)
+
+    def test_no_answer_is_due_while_the_request_is_still_sent(self):
+        proxy = self.proxy(read_timeout=10.0)
+        origin = proxy.origin().respond(OK)
+        client = proxy.client()
+        request = post(5)
+        client.send(request[:-5])
+        for byte in (b"h", b"e", b"l", b"l"):
+            proxy.advance(9.0)
+            client.send(byte)
+        proxy.advance(9.0)
+        self.assertEqual(client.received, b"")
+        client.send(b"o")
+        self.assertEqual(origin.requests[0].content, b"hello")
+        self.assertEqual(client.received, OK)
+
+    def test_an_answer_is_due_once_a_streamed_request_is_sent(self):
+        proxy = self.proxy(read_timeout=10.0)
+        proxy.origin()
+        client = proxy.client()
+        request = post(5)
+        client.send(request[:-5])
+        proxy.advance(20.0)
+        client.send(request[-5:])
+        proxy.advance(9.0)
+        self.assertEqual(client.received, b"")
+        proxy.advance(2.0)
+        self.assertIn(b"read-timeout", client.received)
+
+
+class LostReaderTests(HostileTestCase):
+    """Peers that go while something is still to be written to them."""
+
+    def assert_quiet(self) -> None:
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_client_goes_between_pipelined_responses(self):
+        recorder = EventRecorder("error")
+        proxy = self.proxy(recorder)
+        proxy.origin().respond(lambda request: Response.make(200, b"x" * 40_000))
+        client = proxy.client()
+        client.peer.transport.pauseProducing()
+        client.send(GET * 10)
+        client.abort()
+        self.assert_quiet()
+        self.assertEqual(len(proxy.environment.sessions), 0)
+
+    def test_client_goes_in_a_gathered_response(self):
+        recorder = EventRecorder("response", "error")
+        proxy = self.proxy(recorder, body_memory_limit=1000)
+        proxy.origin().respond(lambda request: Response.make(200, b"x" * 500_000))
+        client = proxy.client()
+        client.peer.transport.pauseProducing()
+        client.send(GET)
+        client.abort()
+        self.assert_quiet()
+        self.assertEqual(recorder.names, ["response"])
+        flow = recorder.arguments("response")[0]
+        self.assertEqual(flow.error.code, "client-disconnected")
+
+    def server_goes(self, *events: str, **options: Any) -> bytes:
+        """Send a large body to a server that reads nothing and then resets; return the answer."""
+
+        def stop_reading(server_conn: Any) -> None:
+            origin.connections[0].transport.pauseProducing()
+
+        proxy = self.proxy(EventRecorder(*events, serverconnected=stop_reading), **options)
+        origin = proxy.origin()
+        client = proxy.client()
+        client.send(post(500_000))
+        origin.abort()
+        return client.received
+
+    def test_server_goes_in_a_streamed_request(self):
+        answer = self.server_goes("error")
+        self.assert_quiet()
+        self.assertIn(b"502 Bad Gateway", answer)
+        self.assertIn(b"server-reset", answer)
+
+    def test_server_goes_in_a_gathered_request(self):
+        answer = self.server_goes("request", body_memory_limit=1000)
+        self.assert_quiet()
+        self.assertIn(b"502 Bad Gateway", answer)
+        self.assertIn(b"server-reset", answer)
+
+
+class TurnTests(HostileTestCase):
+    """No connection keeps the others waiting."""
+
+    def test_pipelined_requests_take_turns(self):
+        def answer(flow: Any) -> None:
+            flow.response = Response.make(200)
+
+        recorder = EventRecorder(request=answer)
+        proxy = self.proxy(recorder)
+        client = proxy.client()
+        recorder.events.clear()
+        client.peer.write(GET * 100)
+        while not recorder.names.count("response"):
+            proxy.network.pump()
+        self.assertLess(recorder.names.count("response"), 100)
+        proxy.advance(0)
+        while client.response() is not None:
+            pass
+        proxy.flush()
+        self.assertEqual(recorder.names.count("response"), 100)
+
+
+class UpgradeTests(HostileTestCase):
+    """Servers that switch protocols early."""
+
+    def test_the_request_ends_before_the_tunnel_begins(self):
+        proxy = self.proxy()
+        origin = proxy.origin()
+        client = proxy.client()
+        client.send(
+            b"POST http://example.test/ HTTP/1.1\r\nHost: example.test\r\n"
+            b"Connection: upgrade\r\nUpgrade: other\r\nTransfer-Encoding: chunked\r\n\r\n"
+            b"a\r\n01234"
+        )
+        peer = origin.connections[0]
+        head = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: other\r\n\r\n"
+        origin.send(head)
+        peer.take()
+        client.send(b"56789\r\n0\r\n\r\nother")
+        self.assertEqual(peer.take(), b"5\r\n56789\r\n0\r\n\r\nother")
+        origin.send(b"words")
+        self.assertTrue(client.received.endswith(b"\r\n\r\nwords"))
