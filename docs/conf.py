@@ -1,0 +1,75 @@
+"""Configuration of the manual; also writes the pages' generated parts, into ``generated``."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+CHECKOUT = HERE.parent
+sys.path.insert(0, str(CHECKOUT))
+
+from interceptor import __version__  # noqa: E402
+from interceptor.filters import reference as filters  # noqa: E402
+from interceptor.hooks import reference as hooks  # noqa: E402
+from interceptor.model import optionreference as options  # noqa: E402
+from interceptor.model.coreoptions import core_options  # noqa: E402
+
+project = "interceptor"
+author = "interceptor contributors"
+copyright = "interceptor contributors"
+version = release = __version__
+
+exclude_patterns = ["_build", "generated", "examples"]
+highlight_language = "none"
+html_theme = "alabaster"
+html_theme_options = {
+    "description": "A scriptable intercepting proxy on Twisted",
+    "fixed_sidebar": True,
+    "page_width": "1040px",
+}
+html_show_copyright = False
+html_copy_source = False
+
+
+def describe_scripts(directory: Path) -> str:
+    """Return a section for each script: what its docstring says, and its text."""
+    parts = []
+    for path in sorted(directory.glob("*.py")):
+        text = ast.get_docstring(ast.parse(path.read_bytes()))
+        if text is None:
+            raise ValueError(f"{path} has no docstring")
+        parts += [
+            f".. _script-{path.stem.replace('_', '-')}:",
+            "",
+            path.name,
+            "-" * len(path.name),
+            "",
+            text,
+            "",
+            ".. container:: script",
+            "",
+            f"   .. literalinclude:: /../{directory.name}/{path.name}",
+            "      :language: python",
+            "",
+        ]
+    return "\n".join(parts)
+
+
+def write_generated(directory: Path) -> None:
+    """Write what is made from the program itself; a file that would not change is left alone."""
+    directory.mkdir(exist_ok=True)
+    parts = {
+        "filters.inc": filters.as_rst(),
+        "hooks.inc": hooks.as_rst(),
+        "options.inc": options.as_rst(core_options()),
+        "scripts.inc": describe_scripts(CHECKOUT / "scripts"),
+    }
+    for name, text in parts.items():
+        path = directory / name
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+
+
+write_generated(HERE / "generated")

@@ -1,0 +1,2 @@
+def responseheaders(flow):
+    flow.response.stream = lambda chunk: chunk.upper()

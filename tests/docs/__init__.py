@@ -1,0 +1,1 @@
+"""Tests of the manual: its examples run, its lists are complete."""

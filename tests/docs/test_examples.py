@@ -1,0 +1,223 @@
+"""The example scripts of the manual do what the manual says of them."""
+
+from __future__ import annotations
+
+import unittest
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from interceptor import http
+from interceptor.errors import OptionsError
+from interceptor.testing import EventRecorder, HookTester, MemoryProxy, make_flow
+from tests.docs.manual import DOCS, EXAMPLES, example
+
+RUN_ELSEWHERE = {
+    # tests.docs.test_programs starts these.
+    "blocking.py",
+    "embed_asyncio.py",
+    "embed_two.py",
+    "embed_twisted.py",
+    "slow_stream.py",
+}
+
+
+def ok(content: str | bytes = "", kind: str = "text/plain") -> http.Response:
+    """Make a response of an origin."""
+    return http.Response.make(200, content, {"Content-Type": kind})
+
+
+class CompletenessTests(SynchronousTestCase):
+    def test_every_example_is_tested(self):
+        with open(__file__, encoding="utf-8") as file:
+            text = file.read()
+        for path in EXAMPLES.glob("*.py"):
+            if path.name not in RUN_ELSEWHERE:
+                self.assertIn(f'"{path.name}"', text)
+
+    def test_every_example_is_in_the_manual(self):
+        pages = "".join(page.read_text(encoding="utf-8") for page in DOCS.glob("*.rst"))
+        for path in EXAMPLES.glob("*.py"):
+            self.assertIn(f"literalinclude:: examples/{path.name}", pages)
+
+
+class ProxyTestCase(SynchronousTestCase):
+    """A test of one example, run by a proxy in memory."""
+
+    def proxy(self, *addons: object, **options: Any) -> MemoryProxy:
+        proxy = MemoryProxy(*addons, **options)
+        self.addCleanup(proxy.close)
+        return proxy
+
+
+class HookTests(ProxyTestCase):
+    def test_replaced_text(self):
+        proxy = self.proxy(example("replace_text.py"))
+        proxy.origin().respond(ok("a colour"), ok("a colour", "image/png"))
+        self.assertEqual(proxy.get("http://example.test/").text, "a color")
+        self.assertEqual(proxy.get("http://example.test/").content, b"a colour")
+
+    def test_a_coroutine_limits_what_is_under_way(self):
+        proxy = self.proxy(example("coroutine.py"))
+        origin = proxy.origin()
+        clients = [proxy.client() for _ in range(3)]
+        for client in clients:
+            client.send_request(http.Request.make("GET", "http://example.test/"))
+        self.assertEqual(len(origin.requests), 2)
+        origin.connections[0].write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        proxy.flush()
+        self.assertEqual(len(origin.requests), 3)
+
+    def test_the_guard(self):
+        proxy = self.proxy(example("guard.py"))
+        proxy.origin("example.test").respond(ok("in"))
+        elsewhere = proxy.origin("other.test").respond(ok("out"))
+        self.assertEqual(proxy.get("http://example.test/").text, "in")
+        self.assertEqual(proxy.get("http://other.test/").status_code, 403)
+        upload = http.Request.make("POST", "http://other.test/", b"x" * 100_000)
+        self.assertEqual(proxy.send(upload).status_code, 403)
+        client = proxy.client().send(
+            b"CONNECT other.test:80 HTTP/1.1\r\nHost: other.test:80\r\n\r\n"
+        )
+        self.assertTrue(client.received.startswith(b"HTTP/1.1 403 "))
+        self.assertEqual(elsewhere.connections, [])
+
+    def test_the_guard_fails_closed(self):
+        proxy = self.proxy(example("guard.py"))
+        origin = proxy.origin("example.test").respond(ok("in"))
+        proxy.tester.chain.get("guard").ALLOWED = None
+        self.assertEqual(proxy.get("http://example.test/").status_code, 502)
+        self.assertEqual(origin.connections, [])
+
+    def test_redirection(self):
+        proxy = self.proxy(example("redirect.py"))
+        origin = proxy.origin("staging.example.test", 8000).respond(ok("staged"))
+        self.assertEqual(proxy.get("http://www.example.test/").text, "staged")
+        self.assertEqual(origin.requests[0].headers["Host"], "staging.example.test:8000")
+        proxy.client().send(
+            b"CONNECT www.example.test:443 HTTP/1.1\r\nHost: www.example.test\r\n\r\n"
+        )
+        self.assertEqual(len(origin.connections), 2)
+
+    def test_connections_elsewhere(self):
+        proxy = self.proxy(example("reconnect.py"))
+        origin = proxy.origin("127.0.0.1", 80).respond(ok("local"))
+        self.assertEqual(proxy.get("http://api.example.test/").text, "local")
+        self.assertEqual(origin.requests[0].headers["Host"], "api.example.test")
+        refused = proxy.get("http://example.test:81/")
+        self.assertEqual(refused.status_code, 502)
+        self.assertIn("refused-by-hook", refused.text)
+
+    def test_refused_clients(self):
+        tester = HookTester(example("refuse_clients.py"))
+        self.addCleanup(tester.close)
+        for address, error in (("192.0.2.7", None), ("198.51.100.7", "not one of ours")):
+            flow = make_flow(client_address=(address, 1))
+            tester.fire("clientconnect", flow)
+            self.assertEqual(flow.client_conn.error, error)
+
+    def test_held_requests(self):
+        recorder = EventRecorder("intercept", "resume")
+        proxy = self.proxy(example("hold.py"), recorder)
+        origin = proxy.origin().respond(ok())
+        client = proxy.client()
+        client.send_request(http.Request.make("POST", "http://example.test/", b"data"))
+        self.assertEqual((recorder.names, origin.connections), (["intercept"], []))
+        proxy.tester.chain.get("hold").release()
+        proxy.flush()
+        self.assertEqual(recorder.names, ["intercept", "resume"])
+        self.assertEqual(origin.requests[0].content, b"data")
+
+    def test_killing(self):
+        recorder = EventRecorder("error")
+        proxy = self.proxy(example("kill.py"), recorder)
+        proxy.origin().respond(b"HTTP/1.1 200 OK\r\nContent-Length: 20000000\r\n\r\n")
+        client = proxy.client()
+        client.send_request(http.Request.make("GET", "http://example.test/"))
+        self.assertEqual((client.received, client.closed), (b"", True))
+        self.assertEqual(recorder.arguments("error")[0].error.code, "killed")
+
+
+class ScriptTests(ProxyTestCase):
+    def test_own_options(self):
+        proxy = self.proxy(example("options.py"), greeting="good morning", greeting_pause="1m")
+        proxy.origin().respond(ok())
+        self.assertEqual(proxy.get("http://example.test/").headers["X-Greeting"], "good morning")
+        proxy.options.set("greeting=good night")
+        self.assertEqual(proxy.get("http://example.test/").headers["X-Greeting"], "good night")
+        with self.assertRaisesRegex(OptionsError, "one line only"):
+            proxy.options.set("greeting=a\nb")
+        self.assertEqual(proxy.options.greeting, "good night")
+        self.assertEqual(proxy.options.greeting_pause, 60.0)
+
+    def test_arguments(self):
+        proxy = self.proxy(example("arguments.py", "X-Note", "a note"))
+        proxy.origin().respond(ok())
+        self.assertEqual(proxy.get("http://example.test/").headers["X-Note"], "a note")
+        with self.assertRaisesRegex(OptionsError, "expected NAME VALUE"):
+            HookTester(example("arguments.py"))
+
+    def test_several_addons(self):
+        recorder = EventRecorder("response")
+        proxy = self.proxy(example("several.py"), recorder)
+        proxy.origin().respond(ok())
+        proxy.get("http://example.test/api/1")
+        proxy.get("http://example.test/")
+        self.assertEqual(proxy.tester.chain.names(), ["several", "count", "mark", "eventrecorder"])
+        self.assertEqual(proxy.tester.chain.get("count").flows, 2)
+        self.assertEqual([flow.marked for flow in recorder.arguments("response")], ["api", ""])
+
+    def test_a_script_of_old(self):
+        proxy = self.proxy(example("old_script.py", "teapot.test"))
+        proxy.origin().respond(ok())
+        self.assertEqual(proxy.get("http://teapot.test/").status_code, 418)
+        self.assertEqual(proxy.get("http://example.test/").status_code, 200)
+
+
+class StreamTests(ProxyTestCase):
+    def test_a_function(self):
+        proxy = self.proxy(example("upper.py"))
+        proxy.origin().respond(ok("quiet"))
+        answer = proxy.get("http://example.test/")
+        self.assertEqual(answer.text, "QUIET")
+        self.assertEqual(answer.headers["Transfer-Encoding"], "chunked")
+
+    def test_an_object_with_a_state(self):
+        recorder = EventRecorder("response")
+        for chunk in (1, 7, None):
+            proxy = self.proxy(example("count_lines.py"), recorder, chunk=chunk)
+            proxy.origin().respond(ok("one\ntwo\nthree"))
+            self.assertEqual(proxy.get("http://example.test/").text, "1 one\n2 two\nthree")
+        flow = recorder.arguments("response")[-1]
+        self.assertEqual((flow.response.raw_content, flow.response.body_size), (None, 13))
+
+
+class TestingTests(SynchronousTestCase):
+    def test_the_tests_of_the_tutorial_script(self):
+        # "test_tutorial.py" is a test case that readers copy: it passes as it is.
+        module = load(EXAMPLES / "test_tutorial.py")
+        suite = unittest.defaultTestLoader.loadTestsFromTestCase(module.TutorialTests)
+        result = unittest.TestResult()
+        suite.run(result)
+        self.assertEqual((result.errors, result.failures), ([], []))
+        self.assertEqual(result.testsRun, 2)
+
+    def test_the_tutorial_script(self):
+        tester = HookTester(example("tutorial.py"))
+        self.addCleanup(tester.close)
+        flow = make_flow("http://example.test/", response=200)
+        self.assertIsNone(tester.fire("response", flow))
+        assert flow.response is not None
+        self.assertEqual(flow.response.headers["X-Seen-By"], "interceptor")
+
+
+def load(path: Path) -> ModuleType:
+    """Import a file as a module."""
+    spec = spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
