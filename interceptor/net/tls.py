@@ -107,7 +107,8 @@ class TLSTransport(SideProtocol):
         self._records = RecordCounter()
         # How many records may hold plaintext that has not been read.
         self._due = 0
-        self._beginning = b""
+        # The first and the last bytes of the handshake that were received, for messages.
+        self._beginning = self._latest = b""
         self._paused = False
         self._reading = False
         self._resuming: IDelayedCall | None = None
@@ -117,6 +118,7 @@ class TLSTransport(SideProtocol):
         # Our end: whether close_notify has been sent, and whether everything is over after it.
         self._write_ended = False
         self._disconnecting = False
+        self._telling_write_end = False
         self._session_kept = False
         # Plaintext that OpenSSL does not take during a handshake, and whether it is to end then.
         self._unsent: list[bytes] = []
@@ -149,6 +151,7 @@ class TLSTransport(SideProtocol):
         else:
             if len(self._beginning) < 8:
                 self._beginning += data[:8]
+            self._latest = data
             self._shake_hands()
 
     def read_closed(self) -> None:
@@ -179,6 +182,8 @@ class TLSTransport(SideProtocol):
             self._lose(reason)
 
     def _below_full(self, full: bool) -> None:
+        if not full and self._telling_write_end:
+            self._tell_write_end()
         producer = self._producer
         if producer is None:
             return
@@ -208,6 +213,7 @@ class TLSTransport(SideProtocol):
         assert above is not None
         assert established is not None
         self._state = _OPEN
+        self._latest = b""
         self._on_established = self._on_failed = None
         self.side.deadline.clear()
         above.makeConnection(self)
@@ -231,6 +237,7 @@ class TLSTransport(SideProtocol):
             error,
             self.peer,
             beginning=self._beginning,
+            latest=self._latest,
             output=self._flush(),
             established=self._state == _OPEN,
         )
@@ -417,11 +424,18 @@ class TLSTransport(SideProtocol):
         if self._disconnecting:
             self._close_below()
             return
-        above = self._above
-        if IHalfCloseableProtocol.providedBy(above):
-            above.writeConnectionLost()
-        if self._read_ended and self._state == _OPEN:
+        if self._read_ended:
             self._close_below()
+        elif self.side.writing.paused:
+            # Too much is in front of it to say that it has been sent.
+            self._telling_write_end = True
+        else:
+            self._tell_write_end()
+
+    def _tell_write_end(self) -> None:
+        self._telling_write_end = False
+        if IHalfCloseableProtocol.providedBy(self._above):
+            self._above.writeConnectionLost()
 
     def _shut_down(self) -> None:
         try:

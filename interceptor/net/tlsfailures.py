@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from OpenSSL import SSL
 
 from interceptor.errors import TLSError
-from interceptor.wire.tlsalert import ALERTS, describe_alert
+from interceptor.wire.tlsalert import ALERTS, alert_name, describe_alert
 
-_NUMBERS: Final = {name: number for number, name in ALERTS.items()}
-_PREFIXES: Final = ("ssl/tls alert ", "sslv3 alert ", "tlsv1 alert ", "tlsv13 alert ", "tlsv1 ")
+_NUMBERS: Final = {name: number for number, name in ALERTS.items()} | {"user_cancelled": 90}
+# What an alert that was received begins with depends on its age and on OpenSSL's version.
+_ALERT: Final = re.compile(r"(?:ssl/tls|sslv3|tls|tlsv1|tlsv13) (?:alert )?(.+)")
 
 _NOT_TLS: Final = "tls-not-tls"
 _CODES: Final = {
@@ -41,11 +43,11 @@ _CODES: Final = {
 def received_alert(reasons: tuple[str, ...]) -> int | None:
     """Give the number of the alert that one of OpenSSL's reasons says the peer sent."""
     for reason in reasons:
-        for prefix in _PREFIXES:
-            if reason.startswith(prefix):
-                number = _NUMBERS.get(reason.removeprefix(prefix).replace(" ", "_"))
-                if number is not None:
-                    return number
+        found = _ALERT.fullmatch(reason)
+        if found is not None:
+            number = _NUMBERS.get(found[1].replace(" ", "_"))
+            if number is not None:
+                return number
     return None
 
 
@@ -59,9 +61,9 @@ def reasons_of(error: SSL.Error) -> tuple[str, ...]:
     return tuple(entry[2] for entry in queue if entry[2])
 
 
-def sent_alert(output: bytes) -> int | None:
-    """Give the number of the alert that ends ``output``, where it went out in plain text."""
-    tail = output[-7:]
+def plain_alert(data: bytes) -> int | None:
+    """Give the number of the alert that ends ``data``, where it is in plain text."""
+    tail = data[-7:]
     if len(tail) == 7 and tail[0] == 21 and tail[3:5] == b"\x00\x02":
         return tail[6]
     return None
@@ -83,12 +85,19 @@ def timeout_error(peer: str) -> TLSError:
 
 
 def failure_error(
-    error: SSL.Error, peer: str, *, beginning: bytes, output: bytes, established: bool
+    error: SSL.Error,
+    peer: str,
+    *,
+    beginning: bytes,
+    latest: bytes,
+    output: bytes,
+    established: bool,
 ) -> TLSError:
     """Phrase what OpenSSL raised.
 
     ``beginning`` is how the peer's bytes began, so that plain text can be told from a broken
-    handshake, and ``output`` what OpenSSL wants sent because of the failure.
+    handshake, ``latest`` what came last, and ``output`` what OpenSSL wants sent because of the
+    failure.
     """
     if isinstance(error, SSL.SysCallError):
         return closed_error(peer, established=established)
@@ -97,8 +106,13 @@ def failure_error(
         return _not_tls(peer, beginning)
     reasons = reasons_of(error)
     alert = received_alert(reasons)
+    if alert is None and not reasons:
+        # OpenSSL has no words for the rarer alerts, nor for an end in the midst of a handshake.
+        alert = plain_alert(latest)
+        if alert == 0:
+            return closed_error(peer)
     if alert is not None:
-        name = ALERTS[alert].replace("_", "-")
+        name = alert_name(alert).replace("_", "-")
         text = f"the {peer} ended {what} with the alert {describe_alert(alert)}"
         return TLSError(text, f"tls-alert-{name}", peer=peer, alert=alert, received=True)
     code = next((_CODES[reason] for reason in reasons if reason in _CODES), None)
@@ -107,7 +121,7 @@ def failure_error(
     text = f"{what} failed: {', '.join(dict.fromkeys(reasons)) or 'no reason is known'}"
     if code is None:
         code = "tls-session-failed" if established else "tls-handshake-failed"
-    return TLSError(text, code, peer=peer, alert=sent_alert(output))
+    return TLSError(text, code, peer=peer, alert=plain_alert(output))
 
 
 _RECORD_TYPES: Final = range(20, 25)

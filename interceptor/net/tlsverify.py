@@ -10,9 +10,13 @@ from typing import Final
 from cryptography import x509
 from OpenSSL import SSL
 from service_identity import CertificateError, VerificationError
-from service_identity.cryptography import (
-    verify_certificate_hostname,
-    verify_certificate_ip_address,
+from service_identity.hazmat import (
+    DNS_ID,
+    CertificatePattern,
+    DNSPattern,
+    IPAddress_ID,
+    IPAddressPattern,
+    verify_service_identity,
 )
 
 # OpenSSL's X509_V_ERR_… numbers, by what they mean to an operator.
@@ -129,56 +133,48 @@ def verify_peer(
 def check_names(certificate: x509.Certificate, host: str) -> tuple[str, str] | None:
     """Say why a certificate is not for ``host``, as code and text; None if it is."""
     try:
-        address = ipaddress.ip_address(host.strip("[]").partition("%")[0])
-    except ValueError:
-        address = None
-    try:
-        if address is not None:
-            verify_certificate_ip_address(certificate, str(address))
-        else:
-            verify_certificate_hostname(certificate, host.rstrip("."))
-    except VerificationError:
-        return "cert-wrong-host", f"the certificate is for {_names(certificate)}, not for {host}"
-    except CertificateError as error:
-        if _has_names(certificate):
-            return "cert-invalid", f"the certificate's names are not valid: {error}"
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
         return "cert-no-san", "the certificate names no host (it has no subjectAltName)"
+    except ValueError as error:
+        return "cert-invalid", f"the certificate cannot be read: {error}"
+    wanted: IPAddress_ID | DNS_ID
+    try:
+        wanted = IPAddress_ID(str(ipaddress.ip_address(host.strip("[]").partition("%")[0])))
     except ValueError:
-        # A name that no certificate can be for, or a certificate that cannot be read.
-        return "cert-wrong-host", f"no certificate can be for {host}"
+        try:
+            wanted = DNS_ID(host.rstrip("."))
+        except (ValueError, ImportError):
+            return "cert-wrong-host", f"no certificate can be for `{host}`"
+    try:
+        verify_service_identity(_patterns(names), [wanted], [])
+    except (VerificationError, CertificateError):
+        return "cert-wrong-host", f"the certificate is for {_shown(names)}, not for {host}"
     return None
+
+
+def _patterns(names: x509.SubjectAlternativeName) -> list[CertificatePattern]:
+    """Give what can be compared; one name that makes no sense does not spoil the others."""
+    patterns: list[CertificatePattern] = []
+    for name in names:
+        try:
+            if isinstance(name, x509.DNSName):
+                patterns.append(DNSPattern.from_bytes(name.value.encode()))
+            elif isinstance(name.value, ipaddress.IPv4Address | ipaddress.IPv6Address):
+                patterns.append(IPAddressPattern(name.value))
+        except (CertificateError, ValueError):
+            continue
+    return patterns
 
 
 _SHOWN: Final = 5
 
 
-def _names(certificate: x509.Certificate) -> str:
-    names = _alternative_names(certificate)
-    more = len(names) - _SHOWN
-    shown = ", ".join(names[:_SHOWN])
-    return f"{shown} and {more} more" if more > 0 else shown or "nobody"
-
-
-def _alternative_names(certificate: x509.Certificate) -> list[str]:
-    try:
-        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-    except (x509.ExtensionNotFound, ValueError):
-        return []
-    return [
-        str(name.value)
-        for name in extension.value
-        if isinstance(name, x509.DNSName | x509.IPAddress)
-    ]
-
-
-def _has_names(certificate: x509.Certificate) -> bool:
-    try:
-        certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-    except x509.ExtensionNotFound:
-        return False
-    except ValueError:
-        pass
-    return True
+def _shown(names: x509.SubjectAlternativeName) -> str:
+    found = [str(name.value) for name in names if isinstance(name, x509.DNSName | x509.IPAddress)]
+    more = len(found) - _SHOWN
+    shown = ", ".join(found[:_SHOWN])
+    return f"{shown} and {more} more" if more > 0 else shown or "no host"
 
 
 def _out_of_order(connection: SSL.Connection) -> bool:
