@@ -11,12 +11,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from interceptor.errors import InterceptorError
+from interceptor.cacommands import ca
+from interceptor.errors import InterceptorError, LaunchError
 from interceptor.model.wording import escape_controls
+from interceptor.stdout import emit
 
 if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
+    from interceptor.launch.process import Command
+    from interceptor.launch.session import CommandRun
     from interceptor.model.options import Options
     from interceptor.service import InterceptorService
 
@@ -142,7 +146,7 @@ def options(toml: bool) -> None:
     from interceptor.model.coreoptions import core_options
     from interceptor.model.optionreference import as_text, as_toml
 
-    _print(as_toml(core_options()) if toml else as_text(core_options()))
+    emit(as_toml(core_options()) if toml else as_text(core_options()))
 
 
 @commands.command()
@@ -150,7 +154,7 @@ def hooks() -> None:
     """Print the reference of all hooks."""
     from interceptor.hooks.reference import as_text
 
-    _print(as_text())
+    emit(as_text())
 
 
 @commands.command()
@@ -158,7 +162,7 @@ def filters() -> None:
     """Print the reference of filter expressions."""
     from interceptor.filters.reference import as_text
 
-    _print(as_text())
+    emit(as_text())
 
 
 @commands.command()
@@ -182,10 +186,13 @@ def check(scripts: tuple[str, ...], assignments: tuple[str, ...]) -> int:
     options.set(*assignments, source="--set", defer=True)
     problems = find_problems(scripts, options)
     for problem in problems:
-        _print(escape_controls(str(problem)))
+        emit(escape_controls(str(problem)))
     if not problems:
-        _print(f"{len(scripts)} script{'s' if len(scripts) > 1 else ''} checked: no problem")
+        emit(f"{len(scripts)} script{'s' if len(scripts) > 1 else ''} checked: no problem")
     return 1 if problems else 0
+
+
+commands.add_command(ca)
 
 
 def serve(options: Options) -> int:
@@ -268,17 +275,6 @@ class Foreground:
         if not self._stopping:
             self._stopping = True
             self._reactor.stop()
-
-
-def _print(text: str) -> None:
-    """Print a text of one or several lines on stdout."""
-    try:
-        click.echo(text.rstrip("\n"))
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise click.ClickException(f"cannot write: {error.strerror}") from None
 
 
 def _announce(line: str) -> None:

@@ -21,6 +21,7 @@ ROOT = Path(interceptor.__file__).parent
 LEVELS: Mapping[str, int] = {
     "errors": 0,
     "model": 1,
+    "trusthelp": 1,
     "wire": 2,
     "interfaces": 3,
     "filters": 4,
@@ -38,14 +39,16 @@ LEVELS: Mapping[str, int] = {
     "config": 7,
     "console": 7,
     "service": 7,
+    "stdout": 7,
     "testing": 7,
-    "__main__": 9,
-    "cli": 8,
+    "__main__": 10,
+    "cacommands": 8,
+    "cli": 9,
     "tap": 8,
 }
 """The level of each module or package directly below ``interceptor``."""
 
-PURE = frozenset({"errors", "model", "wire"})
+PURE = frozenset({"errors", "model", "trusthelp", "wire"})
 """What knows nothing of Twisted."""
 
 LONGEST = 600
