@@ -29,6 +29,8 @@ from tests.functional.origins import (
 
 TEXT = b"The quick brown fox jumps over the lazy dog.\n" * 100
 LARGE = bytes(range(256)) * 4096 * 8
+UNTOUCHED = ("--set", r"ignore_hosts=^127\.0\.0\.1:")
+"""Arguments with which TLS to the origins passes through."""
 
 
 class CurlTestCase(FunctionalTestCase):
@@ -37,8 +39,8 @@ class CurlTestCase(FunctionalTestCase):
     proxy: ProxyProcess
     origin: Origin
 
-    async def start(self) -> None:
-        """Start both; the origin has something for every test."""
+    async def start(self, *arguments: str) -> None:
+        """Start both, the proxy with more arguments; the origin has something for every test."""
         self.curl_program = require("curl")
         self.fixed = Fixed(b"fixed\n")
         self.origin = await self.start_site(
@@ -50,7 +52,7 @@ class CurlTestCase(FunctionalTestCase):
                 chunked=Chunked(b"one\n", b"two\n", b"three\n"),
             )
         )
-        self.proxy = await self.start_proxy()
+        self.proxy = await self.start_proxy(arguments=arguments)
 
     async def curl(self, *arguments: Any, stdin: bytes = b"") -> Completed:
         """Run curl through the proxy; it has to succeed."""
@@ -266,8 +268,8 @@ class CurlTunnelTests(CurlTestCase):
         self.assertEqual(completed.out, b"fixed\n" * 3)
         self.assertEqual(self.origin.accepted, 1)
 
-    async def test_tls_in_a_tunnel_is_the_servers_own(self):
-        await self.start()
+    async def test_ignored_tls_in_a_tunnel_is_the_servers_own(self):
+        await self.start(*UNTOUCHED)
         material = TLSMaterial(self.directory)
         origin = await self.start_site(
             tree(echo=Echo(), large=Data(LARGE, "application/octet-stream")), material.contexts()
@@ -279,8 +281,8 @@ class CurlTunnelTests(CurlTestCase):
         completed = await self.curl(*trust, f"{origin.tls_url}/large")
         self.assertEqual(hashlib.sha256(completed.out).digest(), hashlib.sha256(LARGE).digest())
 
-    async def test_tls_of_openssl_in_a_tunnel(self):
-        await self.start()
+    async def test_ignored_tls_of_openssl_in_a_tunnel(self):
+        await self.start(*UNTOUCHED)
         openssl = require("openssl")
         material = TLSMaterial(self.directory)
         port = free_port()
@@ -309,8 +311,8 @@ class CurlTunnelTests(CurlTestCase):
 class CurlReverseTests(CurlTestCase):
     """Reverse mode: curl knows of no proxy."""
 
-    async def start(self) -> None:
-        await super().start()
+    async def start(self, *arguments: str) -> None:
+        await super().start(*arguments)
         self.proxy = await self.start_proxy(f"reverse:{self.origin.url}")
 
     async def curl(self, *arguments: Any, stdin: bytes = b"") -> Completed:

@@ -59,10 +59,10 @@ class ToolTests(FunctionalTestCase):
     proxy: ProxyProcess
     origin: Origin
 
-    async def start(self) -> None:
+    async def start(self, *arguments: str) -> None:
         self.fixed = Fixed(BODY)
         self.origin = await self.start_site(tree(fixed=self.fixed))
-        self.proxy = await self.start_proxy(arguments=["-q"])
+        self.proxy = await self.start_proxy(arguments=["-q", *arguments])
         self.address = f"127.0.0.1:{self.proxy.port}"
 
     async def test_apache_bench_speaks_http_1_0_and_keeps_alive(self):
@@ -138,9 +138,9 @@ class ToolTests(FunctionalTestCase):
         self.assertEqual(re.findall(rb"HTTP/1\.1 (\d+)", completed.out), [b"200", b"404", b"200"])
         self.assertEqual(self.fixed.requests, [b"/fixed?1", b"/fixed?2"])
 
-    async def test_openssl_s_client_through_a_tunnel(self):
+    async def test_openssl_s_client_passes_through_a_tunnel(self):
         openssl = require("openssl")
-        await self.start()
+        await self.start("--set", r"ignore_hosts=^127\.0\.0\.1:")
         material = TLSMaterial(self.directory)
         origin = await self.start_site(tree(fixed=Fixed(BODY)), material.contexts())
         target = f"127.0.0.1:{origin.port}"
