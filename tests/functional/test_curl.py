@@ -32,6 +32,11 @@ LARGE = bytes(range(256)) * 4096 * 8
 UNTOUCHED = ("--set", r"ignore_hosts=^127\.0\.0\.1:")
 """Arguments with which TLS to the origins passes through."""
 
+HOOKS = """\
+def response(flow):
+    flow.response.headers["X-Opened"] = flow.request.scheme
+"""
+
 
 class CurlTestCase(FunctionalTestCase):
     """A proxy in regular mode and one origin."""
@@ -295,6 +300,30 @@ class CurlTunnelTests(CurlTestCase):
             "--cacert", material.certificate_file, f"https://127.0.0.1:{port}/"
         )
         self.assertIn(b"s_server", completed.out)
+
+    async def test_tls_in_a_tunnel_is_opened_for_those_who_trust_the_authority(self):
+        material = TLSMaterial(self.directory)
+        trusted = f"ssl_verify_upstream_trusted_ca={material.certificate_file}"
+        await self.start("--set", trusted, "-s", str(self.write("hooks.py", HOOKS)))
+        origin = await self.start_site(tree(echo=Echo()), material.contexts())
+        completed = await self.curl(
+            *("--cacert", self.directory / "conf" / "interceptor-ca-cert.pem", "--include"),
+            *("--data", "sealed", f"{origin.tls_url}/echo"),
+        )
+        self.assertIn(b"\r\nX-Opened: https\r\n", completed.out)
+        self.assertTrue(completed.out.endswith(b'"body": "sealed"}'), completed.out)
+
+    async def test_a_server_that_nobody_vouches_for_is_not_talked_to(self):
+        await self.start()
+        material = TLSMaterial(self.directory)
+        fixed = Fixed(b"secret")
+        origin = await self.start_site(tree(fixed=fixed), material.contexts())
+        completed = await self.curl(
+            *("--cacert", self.directory / "conf" / "interceptor-ca-cert.pem"),
+            *("--write-out", "%{http_code}", f"{origin.tls_url}/fixed"),
+        )
+        self.assertTrue(completed.out.endswith(b"502"), completed.out)
+        self.assertEqual(fixed.requests, [])
 
     async def test_a_tunnel_to_nowhere_is_refused(self):
         await self.start()
