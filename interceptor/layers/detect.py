@@ -165,7 +165,8 @@ class Tunnel(SideProtocol):
         self.relay()
 
     def timed_out(self) -> None:
-        self.relay()
+        # Half a request line that would become a whole one later must not be let through.
+        self.context.session.side.close()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if not self._decided:

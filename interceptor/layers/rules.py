@@ -20,9 +20,12 @@ if TYPE_CHECKING:
 
 moduleProvides(IRules)
 
-# A method (RFC 9110 section 9.1; in practice upper-case letters) and the beginning of a target.
-_HTTP = re.compile(rb"[A-Z]{3,20} [/*hH]")
-_PERHAPS_HTTP = re.compile(rb"[A-Z]{0,20} ?\Z")
+# The beginning of a request line, told generously: whatever a server might understand as HTTP must
+# not slip past the hooks as something else, and what is not HTTP after all our codec refuses.
+# Empty lines before it, blanks and methods are what servers have been seen to let pass.
+_START = rb"[\r\n]{0,64}+[!#$%&'*+\-.^_`|~0-9A-Za-z]"
+_HTTP = re.compile(_START + rb"++[ \t]++(?:[/*]|[hH][tT][tT][pP]|[^\r\n]*[ \t]HTTP/)|[\r\n]{65}")
+_PERHAPS_HTTP = re.compile(_START + rb"{0,64}+(?:[ \t][^\r\n]{0,8192})?\Z")
 
 
 def first_layer(context: Context, data: bytes) -> Layer | None:

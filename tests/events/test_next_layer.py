@@ -97,10 +97,8 @@ class ProposedTests(EventTestCase):
         proxy, client, _ = self.hooked(next_layer=next_layer)
         self.raw_origin(proxy)
         client.send(CONNECT)
-        client.send(b"\x16\x03\x01\x00")
-        self.assertEqual(
-            seen[1:], [("tcp", b"\x16\x03\x01\x00", ["root", "http"], ("example.test", 80))]
-        )
+        client.send(b"\x00\x01")
+        self.assertEqual(seen[1:], [("tcp", b"\x00\x01", ["root", "http"], ("example.test", 80))])
 
     def test_once_for_each_layer(self) -> None:
         proxy, client, recorder = self.started()
