@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import platform
 import shlex
 import sys
 from pathlib import Path
@@ -178,6 +179,32 @@ class InstallHelpTests(CommandTestCase):
         self.assertTrue(text.startswith("Alpine Linux\n"))
         for guide in GUIDES:
             self.assertIn(f"\n  {guide.key:<10}{guide.title}\n", text)
+
+    def test_this_system_is_recognised(self):
+        release: dict[str, str] = {}
+        self.patch(platform, "freedesktop_os_release", lambda: release)
+        self.patch(sys, "platform", "linux")
+        for fields, expected in (
+            ({"ID": "debian"}, "Debian"),
+            ({"ID": "pop", "ID_LIKE": "ubuntu debian"}, "Debian"),
+            ({"ID": "rocky", "ID_LIKE": "rhel centos fedora"}, "Fedora"),
+            ({"ID": "nixos"}, "There are"),
+        ):
+            release.clear()
+            release.update(fields)
+            self.assertTrue(self.printed("install-help").startswith(expected), fields)
+
+    def test_other_systems_are_recognised(self):
+        self.patch(sys, "platform", "darwin")
+        self.assertTrue(self.printed("install-help").startswith("macOS\n"))
+
+    def test_a_system_that_says_nothing(self):
+        def missing() -> dict[str, str]:
+            raise FileNotFoundError(2, "No such file")
+
+        self.patch(platform, "freedesktop_os_release", missing)
+        self.patch(sys, "platform", "linux")
+        self.assertTrue(self.printed("install-help").startswith("There are instructions for:"))
 
     def test_a_system_nobody_knows(self):
         self.patch(cacommands, "_this_system", lambda: "")

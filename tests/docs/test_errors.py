@@ -15,6 +15,7 @@ COMPOSED = frozenset(
     """
     body-timeout head-timeout
     ca-key-mismatch ca-missing ca-permissions ca-unreadable
+    certs-key-mismatch certs-missing certs-unreadable
     """.split()
 )
 """Codes that the source puts together from parts."""
