@@ -180,6 +180,8 @@ class TLSTransport(SideProtocol):
                 self._handshake_failed(closed_error(self.peer))
         elif self._state == _OPEN:
             self._lose(reason)
+        # The side below refers to us: without this only the collector would free the two.
+        del self.side
 
     def _below_full(self, full: bool) -> None:
         if not full and self._telling_write_end:
