@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import monotonic as _monotonic
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import click
 
@@ -19,8 +19,7 @@ from interceptor.stdout import emit
 if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
-    from interceptor.launch.process import Command
-    from interceptor.launch.session import CommandRun
+    from interceptor.launch.run import CommandRun
     from interceptor.model.options import Options
     from interceptor.service import InterceptorService
 
@@ -28,13 +27,15 @@ if TYPE_CHECKING:
 # at once, and `run` listens as early as it can.
 
 _SETTINGS: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+_COMMAND_MODE: Final = "regular@127.0.0.1:0"
 _PATIENCE: Final = 1.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line, and give the exit status.
 
-    0 after a clean stop, 1 after anything that was wrong; what that was is on stderr.
+    0 after a clean stop, 1 after anything that was wrong; what that was is on stderr. A command
+    that was run has its own exit status, or 127 or 126 where it could not be started.
     """
     try:
         status = commands.main(arguments, prog_name="interceptor", standalone_mode=False)
@@ -42,6 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(_one_line(error))
     except click.Abort:
         return _complain("stopped")
+    except LaunchError as error:
+        _complain(str(error))
+        return error.exit_status
     except InterceptorError as error:
         # One line; a script's error goes on with the traceback, cut to the script's own lines.
         return _complain(str(error))
@@ -74,7 +78,23 @@ def commands() -> None:
     """Run a scriptable intercepting proxy."""
 
 
-@commands.command()
+class _RunCommand(click.Command):
+    """Takes what is behind ``--`` for a command line, untouched: ``meta["command"]``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if "--" in args:
+            end = args.index("--")
+            ctx.meta["command"] = tuple(args[end + 1 :])
+            if not ctx.meta["command"]:
+                raise click.UsageError("Missing command after '--'.", ctx)
+            args = args[:end]
+        return super().parse_args(ctx, args)
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        return [*super().collect_usage_pieces(ctx), "[-- COMMAND [ARGS]...]"]
+
+
+@commands.command(cls=_RunCommand)
 @click.argument("filter", nargs=-1)
 @click.option(
     "-m",
@@ -110,7 +130,9 @@ def commands() -> None:
     count=True,
     help="Print headers too; twice, bodies as well.",
 )
+@click.pass_context
 def run(
+    context: click.Context,
     filter: tuple[str, ...],
     mode: tuple[str, ...],
     script: tuple[str, ...],
@@ -123,10 +145,20 @@ def run(
 
     FILTER is a filter expression that chooses which flows are printed; `interceptor filters`
     explains them.
+
+    With a COMMAND the proxy runs as long as that does. The command gets variables that make it, and
+    what it starts, use the proxy and trust its certificates. The proxy then takes a free port,
+    writes to stderr only, and prints no flows without FILTER or -v. Its exit status is the
+    command's; 127 if there is no such command, 126 if it cannot be run.
     """
     from interceptor.config import flow_detail, gather_options
 
+    command: tuple[str, ...] = context.meta.get("command", ())
+    if command:
+        quiet = quiet or not (filter or verbose)
     flags = flow_detail(quiet, verbose)
+    if command:
+        flags["mode"] = (_COMMAND_MODE,)
     if mode:
         flags["mode"] = mode
     if script:
@@ -136,7 +168,7 @@ def run(
     options = gather_options(
         config=config, environ=os.environ, flags=flags, assignments=assignments
     )
-    return serve(options)
+    return serve_with(command, options) if command else serve(options)
 
 
 @commands.command()
@@ -201,39 +233,81 @@ def serve(options: Options) -> int:
     Gives 0 after a clean stop. What keeps it from starting is raised.
     """
     from twisted.internet import reactor
+
+    return Foreground(_service(options, reactor, _announce), reactor).run()
+
+
+def serve_with(command: Sequence[str], options: Options) -> int:
+    """Run a proxy as long as ``command`` runs, and give the exit status of that.
+
+    All that the proxy and its scripts print goes to stderr. What keeps either from starting is
+    raised.
+    """
+    from contextlib import redirect_stdout
+
+    from twisted.internet import reactor
+
+    from interceptor.launch.run import CommandRun
+
+    announce = _announce if options.log_level in ("debug", "info") else lambda line: None
+    run = CommandRun(command, os.environ, reactor)
+    try:
+        with redirect_stdout(_stderr()):
+            return Foreground(_service(options, reactor, announce), reactor, run).run()
+    finally:
+        run.close()
+
+
+def _service(
+    options: Options, reactor: Any, announce: Callable[[str], object]
+) -> InterceptorService:
     from twisted.logger import globalLogBeginner
 
     from interceptor.console import ConsoleLogObserver, wants_color
     from interceptor.service import InterceptorService
 
-    # A program that is started with its standard error closed has none.
-    stream = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    stream = _stderr()
     color = wants_color(options.color, stream, bool(os.environ.get("NO_COLOR")))
     observer = ConsoleLogObserver(stream, options, color=color)
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
-    service = InterceptorService(options, reactor=reactor, announce=_announce, print_flows=True)
-    return Foreground(service, reactor).run()
+    return InterceptorService(options, reactor=reactor, announce=announce, print_flows=True)
+
+
+def _stderr() -> TextIO:
+    # A program that is started with its standard error closed has none.
+    return sys.stderr or open(os.devnull, "w", encoding="utf-8")
 
 
 class Foreground:
-    """Runs a service on a reactor of its own until a signal, or a failure to start, ends it."""
+    """Runs a service on a reactor of its own until a signal, or a failure to start, ends it.
 
-    def __init__(self, service: InterceptorService, reactor: Any) -> None:
+    With a command it runs until that ends, and signals are the command's.
+    """
+
+    def __init__(
+        self, service: InterceptorService, reactor: Any, command: CommandRun | None = None
+    ) -> None:
         self._service = service
-        service.on_shutdown = self._stop
+        service.on_shutdown = self._shut_down
         self._reactor = reactor
+        self._command = command
+        self._command_runs = False
+        self._status = 0
         self._stopping = False
         self._asked: float | None = None
         self._failure: Failure | None = None
 
     def run(self) -> int:
-        """Serve, and return 0 after a clean stop; raises what kept the service from starting."""
+        """Serve, and return 0 after a clean stop, or the status that the command ended with.
+
+        Raises what kept the service, or the command, from starting.
+        """
         self._reactor.callWhenRunning(self._start)
         self._reactor.addSystemEventTrigger("before", "shutdown", self._service.stopService)
         self._reactor.run()
         if self._failure is not None:
             self._failure.raiseException()
-        return 0
+        return self._status
 
     def _start(self) -> None:
         from twisted.internet.defer import maybeDeferred
@@ -244,19 +318,45 @@ class Foreground:
             self._service.startService()
             return self._service.started
 
-        maybeDeferred(start).addErrback(self._failed)
+        starting = maybeDeferred(start)
+        if self._command is not None:
+            starting.addCallback(self._start_command, self._command)
+        starting.addErrback(self._failed)
+
+    def _start_command(self, service: object, command: CommandRun) -> None:
+        if self._stopping:
+            return
+        ended = command.start(self._service)
+        self._command_runs = True
+        ended.addCallback(self._command_ended, command)
+        ended.addErrback(self._failed)
+
+    def _command_ended(self, status: int, command: CommandRun) -> None:
+        self._command_runs = False
+        self._status = status
+        command.close()
+        self._stop()
 
     def _catch_signals(self) -> None:
         # Twisted's own functions, installed just before, would stop a reactor that is stopping
         # already at the second signal, and know no SIGHUP.
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+        if self._command is not None:
+            numbers += [signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2]
+        for number in numbers:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._signalled)
 
     def _signalled(self, number: int, frame: object) -> None:
+        if self._command is not None and self._command_runs:
+            self._command.pass_on(number)
+            return
         now = _monotonic()
         if self._asked is None:
             self._asked = now
+            if self._command is not None and not self._stopping:
+                # It was not started yet, and will not be.
+                self._status = 128 + number
             # The reactor may be waiting for input: the call wakes it.
             self._reactor.callFromThread(self._stop)
         elif now - self._asked > _PATIENCE:
@@ -264,6 +364,13 @@ class Foreground:
             # timeout(1) does): whoever asks will not wait for the grace that exchanges are given.
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
+
+    def _shut_down(self) -> None:
+        """A script ends the program: the command first, if there is one."""
+        if self._command is not None and self._command_runs:
+            self._command.terminate()
+        else:
+            self._stop()
 
     def _failed(self, failure: Failure) -> None:
         # Whoever stops the proxy while it starts cancels the start: that is no failure.

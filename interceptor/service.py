@@ -23,6 +23,7 @@ from interceptor.layers.environment import Environment
 from interceptor.layers.session import ProxyFactory
 from interceptor.model.coreoptions import core_options
 from interceptor.model.modes import ModeSpec
+from interceptor.net.addresses import HostPort, as_pair
 from interceptor.net.guard import LoopGuard
 from interceptor.net.listen import describe, listen
 from interceptor.net.prefixes import listening_modes
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IListeningPort
 
     from interceptor.model.options import Options
+    from interceptor.net.authority import Authority
 
 
 def make_options(**values: Any) -> Options:
@@ -110,6 +112,16 @@ class InterceptorService(Service):
     def listeners(self) -> list[str]:
         """The addresses that are listened on, as ``host:port`` or ``unix:path``."""
         return [describe(port) for _, port, _ in self._listeners]
+
+    @property
+    def addresses(self) -> list[tuple[ModeSpec, HostPort]]:
+        """The mode and the address of each listener."""
+        return [(mode, as_pair(port.getHost())) for mode, port, _ in self._listeners]
+
+    @property
+    def authority(self) -> Authority:
+        """Whose certificate clients are to trust. Raises `AuthorityError` where there is none."""
+        return self.environment.handshakes.authority
 
     def shutdown(self) -> Deferred[None]:
         """Stop the proxy; where it is a program of its own, end that (``on_shutdown``)."""

@@ -111,6 +111,7 @@ class InstallationTests(FunctionalTestCase):
         [wheel] = self.directory.glob("*.whl")
         names = zipfile.ZipFile(wheel).namelist()
         self.assertIn("interceptor/py.typed", names)
+        self.assertIn("interceptor/launch/node-proxy.cjs", names)
         self.assertIn("twisted/plugins/interceptor_plugin.py", names)
         tops = {name.partition("/")[0] for name in names}
         self.assertEqual(
@@ -130,6 +131,7 @@ class InstallationTests(FunctionalTestCase):
         for name in (
             "LICENSE",
             "Makefile",
+            "interceptor/launch/node-proxy.cjs",
             "interceptor/py.typed",
             "tests/test_packaging.py",
             "twisted/plugins/interceptor_plugin.py",
