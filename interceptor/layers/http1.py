@@ -143,7 +143,11 @@ class HTTP1ServerProtocol(_HTTP1Protocol):
     # What the side tells
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if self._broken is None:
+        if not self.in_exchange:
+            # Between two requests nobody has to be told.
+            self._readable = None
+            self.task.discard()
+        elif self._broken is None:
             self._broken = self._gone()
             self.task.abort(self._broken)
 

@@ -50,6 +50,19 @@ class Task:
         if waiting is not None:
             waiting.cancel()
 
+    def discard(self) -> None:
+        """End the coroutine where it waits, without a word; ``finished`` is not called.
+
+        For a wait that has lost its point and has nothing to clean up: it leaves nothing behind for
+        the garbage collector.
+        """
+        if self.done or self._running:
+            return
+        self.done = True
+        self._waiting = None
+        self._finished = _ignore
+        self._coroutine.close()
+
     def calm(self) -> None:
         """Take back an order that has not taken effect yet."""
         self._abort = None
@@ -92,7 +105,12 @@ class Task:
     def _end(self, error: BaseException | None) -> None:
         self._running = False
         self.done = True
-        self._finished(error)
+        finished, self._finished = self._finished, _ignore
+        finished(error)
+
+
+def _ignore(error: BaseException | None) -> None:
+    """Stand in for a callback that has been called, so that it is kept no longer."""
 
 
 def _swallow(failure: Failure) -> None:

@@ -43,6 +43,13 @@ class SideProtocol(Protocol):
         self.side.abort()
 
 
+class _Gone(SideProtocol):
+    """Stands on every side whose connection is lost, so that nothing else is kept by it."""
+
+
+_GONE = _Gone()
+
+
 class _Closing(SideProtocol):
     """Stands in while a side closes: bytes are dropped, the loss still reaches the protocol."""
 
@@ -131,6 +138,7 @@ class Side(Protocol):
         self.reading.detach()
         self.writing.fail(ConnectionLost("the connection was lost"))
         protocol.connectionLost(reason)
+        self.protocol = _GONE
 
     @property
     def half_closed(self) -> bool:
