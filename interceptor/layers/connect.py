@@ -33,7 +33,8 @@ class ConnectExchange(HTTPExchange):
         response = flow.response
         if response is not None and not 200 <= response.status_code < 300:
             self._responding = True
-            stream.send_message(request, response, response.raw_content or b"")
+            # The specification: it is returned to the client, and aborts the connection.
+            stream.refuse(request, response)
             self._sending = True
             return
         side: ServerSide | None = None
