@@ -59,6 +59,8 @@ _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16}+)([ \t]*+;[^\x00-\x08\x0a-\x1f\x7
 _LENIENT_CHUNK_LINE = re.compile(
     rb"([0-9A-Fa-f]{1,16}+)([ \t]*+(?:;[^\x00-\x08\x0a-\x1f\x7f]*+)?)\r?\n"
 )
+# The end of a chunk's data and the beginning of the next chunk, as nearly all senders write them.
+_PLAIN_CHUNK: Final = re.compile(rb"\r\n([0-9A-Fa-f]{1,16})\r\n").match
 _LAST_CHUNK: Final = b"\r\n0\r\n\r\n"
 _SMALL_CHUNK: Final = 512
 _GATHERED: Final = 16384
@@ -81,7 +83,6 @@ class MessageReader:
         "_buffer",
         "_eof",
         "_extensions",
-        "_gathering",
         "_head_size",
         "_limits",
         "_message",
@@ -110,7 +111,6 @@ class MessageReader:
         self._extensions = 0
         self._skipped = 0
         self._bare_end = False
-        self._gathering = False
         self._message: Request | Response | None = None
         self._broken: RemoteProtocolError | None = None
 
@@ -356,7 +356,7 @@ class MessageReader:
             return Data(data, True)
         self._state = CHUNK_END
         data = self._take(remaining)
-        if remaining < _SMALL_CHUNK and self._position < len(self._buffer) and not self._gathering:
+        if remaining < _SMALL_CHUNK and self._position < len(self._buffer):
             return self._gather(data)
         return Data(data, False)
 
@@ -365,23 +365,27 @@ class MessageReader:
 
         A peer that sends a byte per chunk would otherwise make an event, and a write, of each.
         """
-        pieces = [first]
+        buffer = self._buffer
+        position = self._position
+        pieces: list[bytes | bytearray] = [first]
         size = len(first)
-        last = False
-        self._gathering = True
-        try:
-            while self._state == CHUNK_END and size < _GATHERED:
-                if not self._read_chunk_end() or not self._read_chunk_line():
-                    break
-                if self._state != CHUNK_DATA or self._position == len(self._buffer):
-                    break
-                event = self._read_counted(CHUNK_DATA)
-                assert isinstance(event, Data)
-                pieces.append(event.data)
-                size += len(event.data)
-                last = event.end_of_message
-        finally:
-            self._gathering = False
+        while size < _GATHERED:
+            match = _PLAIN_CHUNK(buffer, position)
+            if match is None:
+                break
+            start = match.end()
+            end = start + int(match[1], 16)
+            if start == end or end > len(buffer):
+                # The last chunk, or one that is not all here: these have their usual way.
+                break
+            pieces.append(buffer[start:end])
+            size += end - start
+            position = end
+        self._position = self._scanned = position
+        last = buffer.startswith(_LAST_CHUNK, position)
+        if last:
+            self._take(len(_LAST_CHUNK))
+            self._message_done()
         return Data(b"".join(pieces), last)
 
     def _chunk_fault(self, message: str) -> RemoteProtocolError:
