@@ -49,6 +49,9 @@ LEVELS: Mapping[str, int] = {
 }
 """The level of each module or package directly below ``interceptor``."""
 
+UNLISTED = 99
+"""The level of a part that nobody gave one: nothing may import it."""
+
 PURE = frozenset({"errors", "model", "trusthelp", "wire"})
 """What knows nothing of Twisted."""
 
@@ -123,7 +126,9 @@ class Sources:
                 if not self.is_ours(each.imported) or (there == here and here):
                     continue
                 # The root holds no more than the version: it imports nothing, anyone may import it.
-                if not here or (there and LEVELS[there] >= LEVELS[here]):
+                if not here or (
+                    there and LEVELS.get(there, UNLISTED) >= LEVELS.get(here, UNLISTED)
+                ):
                     found.append(each)
         return found
 

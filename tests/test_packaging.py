@@ -113,6 +113,9 @@ class InstallationTests(FunctionalTestCase):
         self.assertIn("interceptor/py.typed", names)
         self.assertIn("interceptor/launch/node-proxy.cjs", names)
         self.assertIn("twisted/plugins/interceptor_plugin.py", names)
+        package = self.sources / "interceptor"
+        files = {str(path.relative_to(self.sources)) for path in package.rglob("*.*")}
+        self.assertEqual(files - set(names), set())
         tops = {name.partition("/")[0] for name in names}
         self.assertEqual(
             tops, {"interceptor", "twisted", f"interceptor-{interceptor.__version__}.dist-info"}
