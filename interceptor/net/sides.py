@@ -122,7 +122,7 @@ class Side(Protocol):
             self.protocol.read_closed()
         elif not self.lost:
             # A lingering close: the peer has read to our end, or gave up.
-            self.writing.close()
+            self._lose()
 
     def writeConnectionLost(self) -> None:
         if self.closing and not self.lost:
@@ -195,7 +195,12 @@ class Side(Protocol):
             self.reading.resume(SETUP | HOOK | PEER | BACKLOG)
             self.writing.close_write()
         else:
-            self.writing.close()
+            self._lose()
+
+    def _lose(self) -> None:
+        # Not `WriteGate.close`: after a half-close the gate has let go of the transport already.
+        self.writing.detach()
+        self.transport.loseConnection()  # type: ignore[union-attr]
 
     def abort(self) -> None:
         """Reset the connection, so that the peer notices that something is missing."""
