@@ -26,7 +26,8 @@ class ConsoleLogObserver:
     """Writes log events to a stream as ``level: text``.
 
     ``options.log_level`` is obeyed at each event; of what Twisted itself has to say, nothing below
-    a warning is shown unless that is ``debug``. Further lines of an event are indented, so that
+    a warning is shown unless that is ``debug``. What is said of a flow (field ``of_flow``) is left
+    to the flow's own line where flows are printed. Further lines of an event are indented, so that
     nothing a peer sent can look like an event of its own. A stream that cannot be written to any
     more loses the log and stops nothing.
     """
@@ -43,6 +44,9 @@ class ConsoleLogObserver:
         if threshold and namespace != _OURS:
             threshold = max(threshold, _RANKS["warn"])
         if rank < threshold:
+            return
+        if threshold and event.get("of_flow") and self._options.flow_detail:
+            # The line of the flow itself says it, to whoever chose to see that.
             return
         text = f"{name}: {_text(event)}".replace("\n", "\n  ")
         if self._color and color:

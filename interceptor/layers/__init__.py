@@ -1,1 +1,13 @@
-"""What a connection is spoken as: sessions, detection, HTTP exchanges, tunnels."""
+"""What a connection is spoken as: sessions, detection, HTTP exchanges, TLS, tunnels.
+
+The layers that hooks may build and return from ``next_layer`` are to be had from here.
+"""
+
+from __future__ import annotations
+
+from interceptor.layers.context import Context, Layer, RootLayer
+from interceptor.layers.http import HTTPLayer
+from interceptor.layers.tcp import TCPLayer
+from interceptor.layers.tls import TLSLayer
+
+__all__ = ["Context", "HTTPLayer", "Layer", "RootLayer", "TCPLayer", "TLSLayer"]

@@ -513,6 +513,7 @@ class HTTPExchange:
             url=flow.request.pretty_url,
             code=code,
             message=message,
+            of_flow=True,
         )
         fire = self._hooks.error
         if not self._responding and fire is not None:

@@ -22,7 +22,7 @@ from interceptor.net.gate import SETUP
 from interceptor.net.handshakes import is_address, server_names
 from interceptor.net.sides import Side, SideProtocol
 from interceptor.net.tls import TLSTransport
-from interceptor.wire.tlsalert import alert_record
+from interceptor.wire.tlsalert import alert_record, describe_alert
 from interceptor.wire.tlshello import ClientHello, ClientHelloReader
 
 if TYPE_CHECKING:
@@ -135,8 +135,10 @@ class TLSLayer(Layer):
     def _asks_first(self) -> bool:
         if self.destination is None or self.destination[0] != b"https":
             return False
-        strategy = self.context.environment.settings.connection_strategy
-        return self._server is not None or strategy != "lazy"
+        environment = self.context.environment
+        if environment.internal(self.destination[1]) is not None:
+            return False
+        return self._server is not None or environment.settings.connection_strategy != "lazy"
 
     async def _ask_server(self, hello: ClientHello) -> None:
         """Shake hands with the server, as the client would have done."""
@@ -252,7 +254,8 @@ class TLSLayer(Layer):
         host, port = self._place()
         if error.received and error.alert in REFUSALS:
             error = TLSError(
-                f"the client does not trust our certificate for {hello.sni or host} ({error})",
+                f"the client does not trust our certificate for {hello.sni or host}: it ended the "
+                f"handshake with the alert {describe_alert(error.alert)}",
                 "client-distrusts-ca",
                 peer="client",
                 alert=error.alert,

@@ -16,8 +16,8 @@ def format_address(address: Address | None) -> str:
     if address is None:
         return "nowhere"
     host, port = address
-    if not port and "/" in host:
-        return host
+    if not port and (not host or "/" in host):
+        return host or "unix"
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
