@@ -116,7 +116,7 @@ class EventTestCase(SynchronousTestCase):
         return proxy, client, recorder
 
     def hooked(
-        self, options: Any = None, **hooks: Callable[..., Any]
+        self, options: Any = None, /, **hooks: Callable[..., Any]
     ) -> tuple[MemoryProxy, MemoryClient, EventRecorder]:
         """Like `started`, with one addon that has these ``hooks`` and no others."""
         return self.started(Hooks(**hooks), **(options or {}))
