@@ -14,6 +14,7 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybe
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from interceptor.addons.onboarding import Onboarding
 from interceptor.addons.printer import keep_printer
 from interceptor.errors import OptionsError
 from interceptor.hooks.addons import AddonChain
@@ -103,6 +104,7 @@ class InterceptorService(Service):
             reactor, self.options, self.addons.bus, self._connector, rules
         )
         self._listeners: list[tuple[ModeSpec, IListeningPort, ProxyFactory]] = []
+        self._modes: tuple[ModeSpec, ...] = ()
         self._is_up = False
         self._stopped: Deferred[None] | None = None
 
@@ -137,11 +139,14 @@ class InterceptorService(Service):
         self.started = Deferred.fromCoroutine(self._start())
 
     async def _start(self) -> InterceptorService:
-        modes = listening_modes(self.options.mode)
+        modes = self._modes = listening_modes(self.options.mode)
         self._unsubscribe = self.options.subscribe(self._options_changed)
         try:
             self.addons.start()
-            self.addons.add(*self._first_addons)
+            self.addons.add(
+                Onboarding(self.environment.internal_hosts, lambda: self.authority),
+                *self._first_addons,
+            )
             self.addons.load_scripts()
             self.options.check_deferred()
             self.environment.prepare()
@@ -164,7 +169,7 @@ class InterceptorService(Service):
         return self
 
     def _options_changed(self, options: Options, updated: set[str]) -> None:
-        if "mode" in updated and self._listeners:
+        if "mode" in updated and self._listeners and listening_modes(options.mode) != self._modes:
             raise OptionsError("`mode` cannot change while the proxy runs")
         self.environment.options_changed(updated)
         self._resolver.timeout = options.dns_timeout

@@ -38,7 +38,9 @@ class ConnectExchange(HTTPExchange):
             self._sending = True
             return
         side: ServerSide | None = None
-        if self._settings.connection_strategy != "lazy":
+        environment = self._layer.context.environment
+        internal = environment.internal(request.host_bytes) is not None
+        if self._settings.connection_strategy != "lazy" and not internal:
             side = await self._layer.servers.connect((request.host, request.port), flow)
         if response is None:
             response = flow.response = Response(

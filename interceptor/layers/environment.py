@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from interceptor.hooks.bus import HookBus
     from interceptor.interfaces import IUpstreamConnector
+    from interceptor.layers.internal import Answer
     from interceptor.layers.session import Session
     from interceptor.model.options import Options
 
@@ -59,6 +60,7 @@ class Environment:
     """One proxy instance as its sessions see it. ``settings`` is replaced when options change.
 
     ``rules`` is the module or object that provides `interceptor.interfaces.IRules`.
+    ``internal_hosts`` are those that the proxy answers for by itself, in lower case.
     """
 
     __slots__ = (
@@ -67,6 +69,7 @@ class Environment:
         "clock",
         "connector",
         "hooks",
+        "internal_hosts",
         "options",
         "passthrough",
         "rules",
@@ -87,6 +90,7 @@ class Environment:
         self.hooks = hooks
         self.connector = connector
         self.rules = rules
+        self.internal_hosts: dict[bytes, Answer] = {}
         self.passthrough = Passthrough(clock, options)
         self._handshakes: Handshakes | None = None
         self.settings = Settings.from_options(options)
@@ -102,6 +106,10 @@ class Environment:
         if self._handshakes is None:
             self._handshakes = Handshakes(self.options)
         return self._handshakes
+
+    def internal(self, host: bytes) -> Answer | None:
+        """Return what answers for ``host``, where that is not a server's affair."""
+        return self.internal_hosts.get(host.lower())
 
     def prepare(self) -> None:
         """Take what the options say by now, and find out whether TLS can be spoken.

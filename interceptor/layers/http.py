@@ -87,12 +87,20 @@ class HTTPLayer(Layer):
     def _route(self, request: Request) -> None:
         assert self.destination is not None
         scheme, host, port = self.destination
-        request.set_destination(scheme, host, port)
         request.first_line_format = "relative"
-        if self.rewrite_host and not self.context.environment.settings.keep_host_header:
-            wanted = host_field(scheme, host, port)
-            if request.headers.get_bytes(b"host") != wanted:
-                request.headers["Host"] = wanted.decode("utf-8", "surrogateescape")
+        if self.rewrite_host:
+            environment = self.context.environment
+            named = request.headers.get_bytes(b"host")
+            if named is not None and environment.internal_hosts:
+                internal = named.partition(b":")[0].lower()
+                if internal in environment.internal_hosts:
+                    request.set_destination(b"http", internal, 80)
+                    return
+            if not environment.settings.keep_host_header:
+                wanted = host_field(scheme, host, port)
+                if named != wanted:
+                    request.headers["Host"] = wanted.decode("utf-8", "surrogateescape")
+        request.set_destination(scheme, host, port)
 
     async def upgrade(self, exchange: HTTPExchange, server: Any) -> None:
         """Pass a 101 on, and leave both connections to whatever was agreed on."""
@@ -120,6 +128,7 @@ class HTTPLayer(Layer):
             client=format_address(context.client_conn.address),
             code=error.code,
             message=str(error),
+            of_flow=True,
         )
         fire = context.environment.hooks.error
         if fire is not None:

@@ -10,6 +10,7 @@ from twisted.logger import Logger
 from interceptor.errors import HookFailed, UpstreamError
 from interceptor.layers.hooking import run_hook
 from interceptor.layers.http1 import HTTP1ClientProtocol
+from interceptor.layers.internal import InternalStream
 from interceptor.layers.serverside import ServerSide, start
 from interceptor.layers.servertls import Offer, secure
 from interceptor.model.connections import ServerConnection, format_address
@@ -42,8 +43,10 @@ class ServerPool:
 
     async def acquire(
         self, destination: Destination, flow: Flow, *, fresh: bool, careful: bool
-    ) -> HTTP1ClientProtocol:
+    ) -> HTTP1ClientProtocol | InternalStream:
         """Return a connection to ``destination`` for ``flow``: an idle one, or a new one.
+
+        For an internal host it is what answers in the place of a server.
 
         ``fresh`` insists on a new one. ``careful`` looks at the socket of an idle one for an end
         that the reactor has not reported yet: for requests that must not be sent twice. Raises
@@ -56,6 +59,9 @@ class ServerPool:
                 self._idle_count -= 1
                 if protocol.take(careful):
                     return protocol
+        answer = self._session.environment.internal(destination[1])
+        if answer is not None:
+            return InternalStream(answer, self._session.context.client_conn)
         return self.adopt(await self.open(destination, flow), destination)
 
     async def open(self, destination: Destination, flow: Flow | None = None) -> ServerSide:

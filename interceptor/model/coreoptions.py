@@ -289,6 +289,18 @@ CORE_OPTIONS: Final[tuple[Option, ...]] = (
             "our certificate for it.",
         ),
         _time("tls_passthrough_ttl", 3600.0, "How long a host that was learned passes through."),
+        _bool(
+            "onboarding",
+            True,
+            "Answer requests to onboarding_host from the proxy itself: a page with the "
+            "authority's certificate, and how to make systems and programs trust it.",
+        ),
+        Option(
+            "onboarding_host",
+            "str",
+            "interceptor.internal",
+            "The name of the host that the page of onboarding has.",
+        ),
     ),
     *_group(
         "Deadlines",

@@ -1,0 +1,3 @@
+"""Tests of `interceptor.launch`."""
+
+from __future__ import annotations
