@@ -87,6 +87,14 @@ class SlowPeerTests(HostileTestCase):
         proxy.advance(2.0)
         self.assertEqual(len(proxy.environment.sessions), 0)
 
+    def test_client_that_closes_when_told_so_is_let_go_at_once(self):
+        proxy = self.proxy()
+        client = proxy.client()
+        client.send(b"GET / HTTP/1.1\r\n no\r\n\r\n")
+        self.assertTrue(client.closed)
+        client.close()
+        self.assertEqual(len(proxy.environment.sessions), 0)
+
     def test_client_that_lingers_is_given_up(self):
         proxy = self.proxy(close_timeout=5.0, write_timeout=60.0)
         client = proxy.client()
