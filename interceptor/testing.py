@@ -14,16 +14,20 @@ client and origins in memory::
             proxy.origin("example.test").respond(http.Response.make(200, b"hello"))
             response = proxy.get("http://example.test/")
             self.assertEqual(response.headers["X-Greeting"], "hello")
+
+With TLS it is ``proxy.tls_origin("example.test")`` and ``proxy.get("https://example.test/")``.
 """
 
 from __future__ import annotations
 
+import os
+import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.protocol import ServerFactory
+from twisted.internet.protocol import Protocol, ServerFactory
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
@@ -40,6 +44,12 @@ from interceptor.model.http import Request, Response
 from interceptor.model.modes import parse_mode
 from interceptor.model.options import Options
 from interceptor.net.memory import HalfCloseRecorder, MemoryLink, MemoryNetwork
+from interceptor.net.memorytls import (
+    MemoryTLS,
+    client_context,
+    origin_authority,
+    private_folder,
+)
 from interceptor.wire.http1 import HTTP1ClientCodec, HTTP1Limits, HTTP1ServerCodec
 from interceptor.wire.httpevents import (
     CONNECTION_CLOSED,
@@ -56,6 +66,7 @@ __all__ = [
     "MemoryClient",
     "MemoryOrigin",
     "MemoryProxy",
+    "MemoryTLS",
     "TestClock",
     "make_flow",
     "make_options",
@@ -192,7 +203,9 @@ class MemoryProxy:
     """A proxy whose clients and origins are in memory, and whose time is a clock's.
 
     ``addons`` as for `HookTester`; ``mode`` as for the option. ``chunk`` says how many bytes arrive
-    at once, as in `interceptor.net.memory.MemoryLink`. Options are given by name.
+    at once, as in `interceptor.net.memory.MemoryLink`. Options are given by name; unless they say
+    otherwise, the proxy has an authority of its own in a temporary folder, the same for all proxies
+    of the process, and trusts the origins that `tls_origin` makes.
     """
 
     def __init__(
@@ -204,6 +217,8 @@ class MemoryProxy:
     ) -> None:
         self.clock = TestClock()
         self.network = MemoryNetwork(self.clock, chunk=chunk)
+        options.setdefault("confdir", os.path.join(private_folder(), "proxy"))
+        options.setdefault("ssl_verify_upstream_trusted_ca", origin_authority().path)
         self.tester = HookTester(*addons, clock=self.clock, **options)
         self.options = self.tester.options
         self.bus = self.tester.chain.bus
@@ -217,9 +232,43 @@ class MemoryProxy:
         """Return a new origin that listens at ``host`` and ``port``."""
         return MemoryOrigin(self.network, (host, port))
 
+    def tls_origin(
+        self,
+        host: str = "example.test",
+        port: int = 443,
+        *,
+        alpn: Sequence[str] = ("http/1.1",),
+        context: ssl.SSLContext | None = None,
+    ) -> MemoryOrigin:
+        """Return a new origin that speaks TLS at ``host`` and ``port``.
+
+        Its certificate is for ``host``, and of the protocols in ``alpn`` it chooses what the client
+        likes best; or all that is as ``context`` has it.
+        """
+        if context is None:
+            context = origin_authority().context(host, alpn=alpn)
+        return MemoryOrigin(self.network, (host, port), context)
+
+    @property
+    def ca_file(self) -> str:
+        """The file with the certificate that clients of the proxy have to trust."""
+        return str(self.environment.handshakes.authority.certificate_files[0])
+
     def client(self, chunk: int | None = None) -> MemoryClient:
         """Return a new client, connected to the proxy."""
         return MemoryClient(self, chunk)
+
+    def tls_client(
+        self, host: str = "example.test", port: int = 443, chunk: int | None = None, **tls: Any
+    ) -> MemoryClient:
+        """Return a new client that speaks TLS with ``host``, through CONNECT in regular mode.
+
+        ``tls`` are arguments of `MemoryClient.start_tls`.
+        """
+        client = self.client(chunk)
+        if self.factory.mode.kind == "regular":
+            client.connect(host, port)
+        return client.start_tls(host, **tls)
 
     def get(self, url: str, headers: Any = ()) -> Response:
         """Send one GET through the proxy on a connection of its own, and return the response."""
@@ -228,10 +277,14 @@ class MemoryProxy:
     def send(self, request: Request) -> Response:
         """Send one request through the proxy, and return the response.
 
-        Raises `AssertionError` where none has come when nothing moves any more: a hook is waiting,
-        or an origin does not answer. Use `client` to test that.
+        To an ``https`` URL it goes through CONNECT and TLS. Raises `AssertionError` where no
+        response has come when nothing moves any more: a hook is waiting, or an origin does not
+        answer. Use `client` or `tls_client` to test that.
         """
-        client = self.client()
+        if request.scheme == "https":
+            client = self.tls_client(request.host, request.port)
+        else:
+            client = self.client()
         client.send_request(request)
         response = client.response(request.method_bytes)
         assert response is not None, "there is no response yet; the client has " + repr(
@@ -258,10 +311,16 @@ class MemoryProxy:
 
 
 class MemoryClient:
-    """A client of a `MemoryProxy`. What it has received and not taken is in ``received``."""
+    """A client of a `MemoryProxy`. What it has received and not taken is in ``received``.
+
+    ``tls`` is what it speaks TLS with, after `start_tls`: the outermost where there are several.
+    """
+
+    tls: MemoryTLS
 
     def __init__(self, proxy: MemoryProxy, chunk: int | None = None) -> None:
         self._proxy = proxy
+        self._target = "absolute"
         self.peer = HalfCloseRecorder()
         self.link: MemoryLink = proxy.network.dial(PROXY_ADDRESS, self.peer, chunk=chunk)
         proxy.network.flush()
@@ -286,9 +345,42 @@ class MemoryClient:
         self._proxy.network.flush()
         return self
 
+    def connect(self, host: str, port: int) -> MemoryClient:
+        """Ask for a tunnel to ``host`` and ``port``. Raises `AssertionError` if there is none."""
+        name = f"[{host}]" if ":" in host else host
+        self.send(f"CONNECT {name}:{port} HTTP/1.1\r\nHost: {name}:{port}\r\n\r\n".encode())
+        head, _, self.peer.data = self.received.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 "), head
+        self._target = "origin"
+        return self
+
+    def start_tls(
+        self,
+        host: str | None,
+        *,
+        alpn: Sequence[str] = ("http/1.1",),
+        context: ssl.SSLContext | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> MemoryClient:
+        """Speak TLS from now on; how far that got is in ``tls``.
+
+        ``host`` is the name asked for, or the address checked; None is neither. The client trusts
+        the proxy's authority, unless there is a ``context``. `send` and `received` are of what is
+        encrypted then.
+        """
+        if context is None:
+            context = client_context(self._proxy.ca_file, alpn, check_names=host is not None)
+        below = self.peer.transport
+        self.peer = HalfCloseRecorder()
+        self.tls = MemoryTLS(context, self.peer, server_name=host, session=session)
+        self._target = "origin"
+        self.tls.take_over(below)
+        self._proxy.network.flush()
+        return self
+
     def send_request(self, request: Request) -> MemoryClient:
-        """Send a request as a proxy's client does, with its whole URL as the target."""
-        codec = HTTP1ClientCodec(HTTP1Limits(), "pass", "absolute")
+        """Send a request, with its whole URL as the target where it goes to the proxy as such."""
+        codec = HTTP1ClientCodec(HTTP1Limits(), "pass", self._target)
         return self.send(codec.send_message(request, request.raw_content or b""))
 
     def end(self) -> MemoryClient:
@@ -347,15 +439,29 @@ class MemoryOrigin:
 
     It answers each request with the next of the answers that `respond` was given, and with the last
     one from then on; without any it keeps silent, and `send` does what the test wants. The requests
-    are in ``requests``, whole; ``connections`` are the raw peers.
+    are in ``requests``, whole; ``connections`` are the raw peers, and with TLS ``handshakes`` what
+    is below each of them, also where the handshake failed.
     """
 
-    def __init__(self, network: MemoryNetwork, address: tuple[str, int]) -> None:
+    def __init__(
+        self,
+        network: MemoryNetwork,
+        address: tuple[str, int],
+        context: ssl.SSLContext | None = None,
+    ) -> None:
         self._network = network
         self._answers: list[Response | bytes | Callable[[Request], Any]] = []
         self.requests: list[Request] = []
         self.connections: list[_OriginPeer] = []
-        factory: Any = ServerFactory.forProtocol(lambda: _OriginPeer(self))
+        self.handshakes: list[MemoryTLS] = []
+
+        def peer() -> Protocol:
+            if context is None:
+                return _OriginPeer(self)
+            self.handshakes.append(MemoryTLS(context, _OriginPeer(self), server=True))
+            return self.handshakes[-1]
+
+        factory: Any = ServerFactory.forProtocol(peer)
         factory.noisy = False
         self.port = network.listen(address, factory)
 

@@ -330,14 +330,24 @@ class MemoryNetwork:
     # Letting things happen
 
     def pump(self) -> bool:
-        """Complete the connects that are due, and pump each link once. False if nothing moved."""
+        """Complete the connects that are due, and pump each link once. False if nothing moved.
+
+        Only when nothing else does, what was put off to the reactor's next turn is called.
+        """
         due, self._due = self._due, []
         for dial in due:
             dial.complete()
         moved = bool(due)
         for link in tuple(self.links):
             moved = link.pump() or moved
-        return moved
+        return moved or self._turn()
+
+    def _turn(self) -> bool:
+        now = self.clock.seconds()
+        if not any(call.getTime() <= now for call in self.clock.getDelayedCalls()):
+            return False
+        self.clock.advance(0)
+        return True
 
     def flush(self) -> None:
         """Pump until nothing moves any more; raise `RuntimeError` if that never happens."""
