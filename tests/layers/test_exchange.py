@@ -11,9 +11,7 @@ from interceptor.http import Response
 from interceptor.testing import EventRecorder, MemoryClient, MemoryProxy
 
 GET = b"GET http://example.test/ HTTP/1.1\r\nHost: example.test\r\n\r\n"
-POST = (
-    b"POST http://example.test/ HTTP/1.1\r\nHost: example.test\r\nContent-Length: 5\r\n\r\nhello"
-)
+POST = b"POST http://example.test/ HTTP/1.1\r\nHost: example.test\r\nContent-Length: 5\r\n\r\nhello"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
@@ -78,9 +76,7 @@ class OrderTests(ExchangeTestCase):
 
     def test_pipelined_requests_are_answered_in_order(self):
         proxy, client, _ = self.started()
-        origin = proxy.origin().respond(
-            lambda request: Response.make(200, request.path.encode())
-        )
+        origin = proxy.origin().respond(lambda request: Response.make(200, request.path.encode()))
         client.send(b"".join(GET.replace(b"/ ", b"/%d " % number) for number in (1, 2, 3)))
         bodies = [response.content for _ in range(3) if (response := client.response())]
         self.assertEqual(bodies, [b"/1", b"/2", b"/3"])
@@ -177,15 +173,15 @@ class AnswerTests(ExchangeTestCase):
         proxy, client, recorder = self.started(EventRecorder(responseheaders=answer))
         proxy.origin().respond(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
         client.send(GET)
-        self.assertEqual(client.response().content, b"mine")
+        response = client.response()
+        assert response is not None
+        self.assertEqual(response.content, b"mine")
         self.assertEqual(recorder.names[-1], "serverdisconnect")
         self.assertEqual(recorder.names.count("response"), 1)
 
     def test_connection_goes_on(self):
-        proxy, client, _ = self.started(
-            EventRecorder(
-                request=lambda flow: setattr(flow, "response", Response.make(200, b"x"))
-            )
+        _proxy, client, _ = self.started(
+            EventRecorder(request=lambda flow: setattr(flow, "response", Response.make(200, b"x")))
         )
         client.send(POST)
         self.assertIsNotNone(client.response(b"POST"))
@@ -212,12 +208,12 @@ class KillTests(ExchangeTestCase):
         self.assertNotIn("response", recorder.names)
 
     def test_in_requestheaders(self):
-        origin, client, recorder = self.kill_in("requestheaders")
+        _origin, client, recorder = self.kill_in("requestheaders")
         self.check_killed(client, recorder)
         self.assertNotIn("serverconnect", recorder.names)
 
     def test_in_request(self):
-        origin, client, recorder = self.kill_in("request")
+        _origin, client, recorder = self.kill_in("request")
         self.check_killed(client, recorder)
         self.assertNotIn("serverconnect", recorder.names)
 
@@ -297,9 +293,7 @@ class InterceptTests(ExchangeTestCase):
     """Flows that are paused and go on."""
 
     def test_pause_and_resume(self):
-        proxy, client, recorder = self.started(
-            EventRecorder(request=lambda flow: flow.intercept())
-        )
+        proxy, client, recorder = self.started(EventRecorder(request=lambda flow: flow.intercept()))
         origin = proxy.origin().respond(OK)
         client.send(GET)
         self.assertEqual(recorder.names[-1], "intercept")
@@ -314,9 +308,7 @@ class InterceptTests(ExchangeTestCase):
         self.assertEqual(origin.requests[0].headers["X-Edited"], "1")
 
     def test_kill_while_paused(self):
-        proxy, client, recorder = self.started(
-            EventRecorder(request=lambda flow: flow.intercept())
-        )
+        proxy, client, recorder = self.started(EventRecorder(request=lambda flow: flow.intercept()))
         client.send(GET)
         recorder.arguments("request")[0].kill()
         proxy.flush()
@@ -324,9 +316,7 @@ class InterceptTests(ExchangeTestCase):
         self.assertEqual(recorder.names[-2:], ["error", "clientdisconnect"])
 
     def test_client_leaves_while_paused(self):
-        proxy, client, recorder = self.started(
-            EventRecorder(request=lambda flow: flow.intercept())
-        )
+        proxy, client, recorder = self.started(EventRecorder(request=lambda flow: flow.intercept()))
         client.send(GET)
         client.abort()
         [flow] = recorder.arguments("error")
@@ -462,7 +452,7 @@ class FailureTests(ExchangeTestCase):
         self.assertEqual(proxy.network.attempts, [])
 
     def test_chunked_request_body_over_the_limit(self):
-        proxy, client, recorder = self.started(body_size_limit=4)
+        _proxy, client, _recorder = self.started(body_size_limit=4)
         client.send(
             b"POST http://example.test/ HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
             b"3\r\nabc\r\n3\r\ndef\r\n"
