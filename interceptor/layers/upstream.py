@@ -5,14 +5,17 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from interceptor.errors import HookFailed, UpstreamError
+from interceptor.layers.failures import ClientGoneError
 from interceptor.layers.hooking import run_hook
 from interceptor.layers.http1 import HTTP1ClientProtocol
 from interceptor.layers.internal import InternalStream
 from interceptor.layers.serverside import ServerSide, start
 from interceptor.layers.servertls import Offer, secure
+from interceptor.layers.task import Task
 from interceptor.model.connections import ServerConnection, format_address
 from interceptor.net.gate import SETUP
 
@@ -40,6 +43,8 @@ class ServerPool:
         self._closed = False
         self._offers: dict[tuple[str, int], Offer] = {}
         self._unreachable: dict[Destination, UpstreamError] = {}
+        self._warming: Task | None = None
+        self._waiting: list[Deferred[None]] = []
 
     async def acquire(
         self, destination: Destination, flow: Flow, *, fresh: bool, careful: bool
@@ -59,6 +64,11 @@ class ServerPool:
                 self._idle_count -= 1
                 if protocol.take(careful):
                     return protocol
+            if self._warming is not None:
+                warm: Deferred[None] = Deferred(self._waiting.remove)
+                self._waiting.append(warm)
+                await warm
+                return await self.acquire(destination, flow, fresh=False, careful=careful)
         answer = self._session.environment.internal(destination[1])
         if answer is not None:
             return InternalStream(answer, self._session.context.client_conn)
@@ -85,6 +95,24 @@ class ServerPool:
             offer = self._offers.get((host, port))
             side = await secure(side, host if offer is None else offer.name, offer)
         return side
+
+    def warm_up(self, destination: Destination) -> None:
+        """Connect to ``destination`` before the first request is there to ask for it.
+
+        If that fails the request tries again, and tells.
+        """
+
+        async def warm_up() -> None:
+            self.adopt(await self.open(destination), destination).release()
+
+        self._warming = Task(warm_up(), self._warmed)
+        self._warming.start()
+
+    def _warmed(self, error: BaseException | None) -> None:
+        self._warming = None
+        waiting, self._waiting = self._waiting, []
+        for each in waiting:
+            each.callback(None)
 
     def offer(self, host: str, port: int, offer: Offer) -> None:
         """Say to a server what the client said: its SNI, its protocols."""
@@ -231,5 +259,7 @@ class ServerPool:
     def close(self) -> None:
         """The session is over: close all connections."""
         self._closed = True
+        if self._warming is not None:
+            self._warming.abort(ClientGoneError("the client closed its connection"))
         for side in tuple(self._sides):
             side.close()
