@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from interceptor.layers.detect import Tunnel
 from interceptor.layers.exchange import HTTPExchange
+from interceptor.layers.failures import check_final
 from interceptor.model.headers import Headers
 from interceptor.model.http import Response
 
@@ -33,6 +34,7 @@ class ConnectExchange(HTTPExchange):
         response = flow.response
         if response is not None and not 200 <= response.status_code < 300:
             self._responding = True
+            check_final(response)
             # The specification: it is returned to the client, and aborts the connection.
             stream.refuse(request, response)
             self._sending = True

@@ -111,6 +111,9 @@ class DetectProtocol(SideProtocol):
         side.deadline.set(self.context.environment.settings.idle_timeout)
 
     def dataReceived(self, data: bytes) -> None:
+        if not self._data:
+            # What begins has to go on, whatever it is going to be.
+            self.side.deadline.set(self.context.environment.settings.head_timeout)
         self._data += data
         self.context.seen = self._data
         layer = self.context.environment.rules.first_layer(self.context, self._data)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from interceptor.errors import LocalProtocolError, UpstreamError
+from interceptor.errors import UpstreamError
 from interceptor.layers.bodies import Relay, gather, send_body
 from interceptor.layers.buffering import request_streams, response_streams
 from interceptor.layers.errorpage import error_response
@@ -17,7 +17,10 @@ from interceptor.layers.failures import (
     BodyTooLargeError,
     KilledError,
     StreamCallableError,
+    check_final,
     describe,
+    put_back,
+    response_removed,
 )
 from interceptor.layers.task import Task
 from interceptor.model.body import Body
@@ -106,16 +109,25 @@ class HTTPExchange:
         """Whether the client offered to speak something else (RFC 9110 section 7.8)."""
         return self._head.framing.upgrade is not None
 
-    async def answer_upgrade(self) -> None:
-        """Fire ``response`` for the server's 101, and send it. HTTP ends with it."""
+    async def answer_upgrade(self, server: Any) -> bool:
+        """Fire ``response`` for the server's 101, and send it: HTTP ends with it.
+
+        Returns False, and lets go of the server, where a hook answered something else.
+        """
         flow = self.flow
         assert flow.response is not None
         flow.response.attach_body(b"")
-        await self._respond()
+        await self._respond(switching=True)
+        if flow.response.status_code != 101:
+            self._end_pump()
+            self._server = None
+            server.abort("a hook refused the upgrade")
+            return False
         if self._request_sent is not None:
             # RFC 9110 section 7.8: no protocol is left in the middle of a message.
             await self._request_sent
         self._server = None
+        return True
 
     async def run(self) -> None:
         """Serve the request. Returns when both halves are over."""
@@ -377,6 +389,8 @@ class HTTPExchange:
             if status >= 200 or status == 101:
                 return event  # type: ignore[no-any-return]
             stream.send_informational(event.response)
+            if stream.write_paused:
+                await stream.when_writable()
 
     async def _receive(self, server: Any, head: ResponseHead) -> None:
         flow, hooks, settings = self.flow, self._hooks, self._settings
@@ -388,10 +402,10 @@ class HTTPExchange:
                 self._end_pump()
                 server.abort("answered by a hook")
                 if flow.response is None:
-                    raise _response_removed()
+                    raise response_removed()
                 await self._respond()
                 return
-        if response.status_code == 101:
+        if head.framing.kind == "tunnel" and response.status_code == 101:
             await self._layer.upgrade(self, server)
             return
         if head.end_of_message:
@@ -427,6 +441,7 @@ class HTTPExchange:
     ) -> None:
         flow, stream = self.flow, self._stream
         request, response = flow.request, head.response
+        check_final(response)
         response.attach_body(None)
         relay = Relay(server, stream, response, self._settings, self._attend_if_asked)
         event = server.next_event() if gathered is None else NEED_DATA
@@ -465,7 +480,7 @@ class HTTPExchange:
 
     # To the client
 
-    async def _respond(self) -> None:
+    async def _respond(self, *, switching: bool = False) -> None:
         """Fire ``response``, and send the response that is there by then."""
         flow, stream = self.flow, self._stream
         self._responding = True
@@ -473,7 +488,9 @@ class HTTPExchange:
             await self._fire(self._hooks.response)
         response = flow.response
         if response is None:
-            raise _response_removed()
+            raise response_removed()
+        if response.status_code < 200 and not (switching and response.status_code == 101):
+            check_final(response)
         body = response.body_object
         if isinstance(body, Body):
             stream.send_head(flow.request, response, body.length)
@@ -489,6 +506,7 @@ class HTTPExchange:
     # Failure
 
     async def _failed(self, error: Exception) -> None:
+        error = put_back(self.flow, self._head.request, self._layer.context.client_conn, error)
         self._task.calm()
         self._end_pump()
         server, self._server = self._server, None
@@ -528,7 +546,3 @@ class HTTPExchange:
             self._stream.abort(code)
         else:
             self._stream.refuse(flow.request, error_response(status, code, message))
-
-
-def _response_removed() -> LocalProtocolError:
-    return LocalProtocolError("a hook removed the response", "response-removed")

@@ -13,6 +13,8 @@ from interceptor.errors import (
     UpstreamError,
 )
 from interceptor.hooks.tracebacks import cut_traceback
+from interceptor.model.connections import ClientConnection
+from interceptor.model.http import Request, Response
 
 
 class KilledError(InterceptorError):
@@ -82,6 +84,38 @@ def describe(error: Exception) -> tuple[str, int, str]:
     if isinstance(error, InterceptorError):
         return error.code, getattr(error, "status", 0), str(error)
     return "internal-error", 500, "the proxy met an error of its own; its log says more"
+
+
+def check_final(response: Response) -> None:
+    """Raise `LocalProtocolError` if a hook made the response one that answers nothing."""
+    if response.status_code < 200:
+        raise LocalProtocolError(
+            f"a hook answered with status {response.status_code}, which is not final",
+            "status-not-final",
+        )
+
+
+def response_removed() -> LocalProtocolError:
+    """Return the error for a flow that lost its response."""
+    return LocalProtocolError("a hook removed the response", "response-removed")
+
+
+def put_back(
+    flow: Any, request: Request, client_conn: ClientConnection, error: Exception
+) -> Exception:
+    """Give a flow back what hooks replaced by something else entirely.
+
+    Returns what made the exchange fail: ``error``, or that a hook did that.
+    """
+    if not isinstance(flow.client_conn, ClientConnection):
+        flow.client_conn = client_conn
+    if not isinstance(flow.request, Request):
+        flow.request = request
+        error = LocalProtocolError("a hook removed the request", "request-removed")
+    if flow.response is not None and not isinstance(flow.response, Response):
+        flow.response = None
+        error = response_removed()
+    return error
 
 
 def reset_error(event: Any) -> UpstreamError:

@@ -62,6 +62,11 @@ class HTTPLayer(Layer):
         if self._server is not None and self.destination is not None:
             # The tunnel's connection is there already: it serves the first request.
             self.servers.adopt(self._server, self.destination).release()
+        elif (
+            self.destination is not None
+            and self.context.environment.settings.connection_strategy == "eager"
+        ):
+            self.servers.warm_up(self.destination)
         side = self.context.session.side
         side.use(HTTP1ServerProtocol(self), data)
 
@@ -108,7 +113,8 @@ class HTTPLayer(Layer):
             raise UpstreamError(
                 "the server switched protocols without being asked", "unexpected-upgrade"
             )
-        await exchange.answer_upgrade()
+        if not await exchange.answer_upgrade(server):
+            return
         side, early = server.hand_over()
         stream = exchange.stream
         layer = TCPLayer(self.context, side)
