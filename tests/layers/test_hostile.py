@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from functools import partial
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -210,8 +211,85 @@ class TurnTests(HostileTestCase):
         self.assertEqual(recorder.names.count("response"), 100)
 
 
+def _put(flow: Any, name: str, value: object) -> None:
+    setattr(flow, name, value)
+
+
+class MisusedFlowTests(HostileTestCase):
+    """Hooks that leave in a flow what cannot be sent: told by name, without a traceback."""
+
+    def answered(self, event: str, action: Any, data: bytes = GET) -> tuple[bytes, Any]:
+        """Return what the client gets, and the flow, when ``action`` is done in ``event``."""
+        recorder = EventRecorder("requestheaders", **{event: action})
+        proxy = self.proxy(recorder)
+        proxy.origin().respond(OK)
+        client = proxy.client()
+        client.send(data)
+        self.assertEqual(self.flushLoggedErrors(), [])
+        return client.received, recorder.arguments("requestheaders")[0]
+
+    def assert_answered(self, event: str, action: Any, code: str) -> None:
+        answer, flow = self.answered(event, action)
+        self.assertIn(b"502 Bad Gateway", answer)
+        self.assertIn(code.encode(), answer)
+        self.assertEqual(flow.error.code, code)
+
+    def test_something_else_in_the_place_of_a_message(self):
+        for value in (None, object(), "text"):
+            for name, event in (("request", "request"), ("response", "response")):
+                self.assert_answered(
+                    event, partial(_put, name=name, value=value), f"{name}-removed"
+                )
+
+    def test_answers_that_are_not_final(self):
+        def answer(flow: Any) -> None:
+            flow.response = Response.make(100)
+
+        def change(flow: Any) -> None:
+            flow.response.status_code = 101
+
+        for event in ("requestheaders", "request", "responseheaders", "response"):
+            self.assert_answered(event, answer, "status-not-final")
+        for event in ("responseheaders", "response"):
+            self.assert_answered(event, change, "status-not-final")
+
+    def test_tunnel_that_is_answered_with_no_final_response(self):
+        def answer(flow: Any) -> None:
+            flow.response = Response.make(100)
+
+        proxy = self.proxy(EventRecorder(http_connect=answer))
+        client = proxy.client()
+        client.send(b"CONNECT example.test:80 HTTP/1.1\r\nHost: example.test:80\r\n\r\n")
+        self.assertIn(b"status-not-final", client.received)
+
+
+UPGRADE = (
+    b"GET http://example.test/ HTTP/1.1\r\nHost: example.test\r\n"
+    b"Connection: upgrade\r\nUpgrade: other\r\n\r\n"
+)
+SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: other\r\n\r\n"
+
+
 class UpgradeTests(HostileTestCase):
-    """Servers that switch protocols early."""
+    """Servers that switch protocols early, and hooks that do not let them."""
+
+    def test_hook_refuses_the_upgrade(self):
+        def replace(flow: Any) -> None:
+            flow.response = Response.make(403, b"no")
+
+        def change(flow: Any) -> None:
+            flow.response.status_code = 403
+
+        for event in ("responseheaders", "response"):
+            for action in (replace, change):
+                proxy = self.proxy(EventRecorder(**{event: action}))
+                origin = proxy.origin().respond(SWITCHING + b"words")
+                client = proxy.client()
+                client.send(UPGRADE)
+                self.assertTrue(client.take().startswith(b"HTTP/1.1 403 "))
+                client.send(b"other words")
+                self.assertNotIn(b"words", client.received)
+                self.assertNotIn(b"words", origin.received)
 
     def test_the_request_ends_before_the_tunnel_begins(self):
         proxy = self.proxy()
@@ -223,8 +301,7 @@ class UpgradeTests(HostileTestCase):
             b"a\r\n01234"
         )
         peer = origin.connections[0]
-        head = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: other\r\n\r\n"
-        origin.send(head)
+        origin.send(SWITCHING)
         peer.take()
         client.send(b"56789\r\n0\r\n\r\nother")
         self.assertEqual(peer.take(), b"5\r\n56789\r\n0\r\n\r\nother")
