@@ -24,6 +24,8 @@ class AddHeader:
         if side not in ("request", "response"):
             raise ValueError(f"expected `request` or `response`, not `{side}`")
         http.Headers([(field, value)])  # raises ValueError for what is no field
+        if expression is not None and expression.searches_body:
+            raise ValueError("it is decided before the body is there: ~b cannot choose")
         self.side, self.field, self.value, self.expression = side, field, value, expression
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:

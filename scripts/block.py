@@ -7,8 +7,9 @@ that begin with ``#`` are skipped). What one of them matches is answered with 40
 
 It decides on the head of a request, before any byte goes to a server, so that no way of sending a
 body gets round it; and should it fail, the flow dies (``error_policy``). CONNECT tunnels are
-refused as well where the expression matches ``host:port``; inside of a tunnel it sees nothing. To
-allow only certain hosts, use ``~host``, which a client cannot get round by a false Host field::
+refused as well where the expression matches ``host:port``; inside of one it sees what the proxy can
+read, which is HTTP, and TLS unless that passes through. To allow only certain hosts, use ``~host``,
+which a client cannot get round by a false Host field::
 
     interceptor run -s "scripts/block.py '!~host ^www\.example\.com$'"
 """

@@ -9,7 +9,8 @@ and appears in no argument, log or error::
 
 The host is the one that the request really goes to, whatever its Host field says; load this script
 after those that send requests elsewhere. A field that the client sent itself is left alone. Inside
-of a CONNECT tunnel nothing can be added.
+of a CONNECT tunnel it works where the proxy can read what is spoken: HTTP, and TLS unless that
+passes through.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ A line has ``time`` (seconds since the epoch), ``client``, ``method``, ``url``, 
 ``type``, ``request_bytes``, ``response_bytes``, ``milliseconds`` and, where there was one,
 ``error`` with its ``code`` and ``message``. There are no headers, no bodies, and no values of URL
 parameters that by their names are secrets. Lines are kept for a tenth of a second and then written
-together.
+together. A CONNECT has its line when it is asked for, and another one should it fail.
 """
 
 from __future__ import annotations

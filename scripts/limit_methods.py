@@ -5,8 +5,9 @@ requests that this goes for. All others are answered with 405::
 
     interceptor run -s "scripts/limit_methods.py GET HEAD OPTIONS --filter '~d wiki.example'"
 
-CONNECT has to be named to be allowed: inside of a tunnel any method could be used unseen. The
-script decides on the head of a request; should it fail, the flow dies (``error_policy``).
+CONNECT has to be named to be allowed: inside of a tunnel the proxy cannot read (TLS that passes
+through, say) any method could be used unseen. The script decides on the head of a request; should
+it fail, the flow dies (``error_policy``).
 """
 
 from __future__ import annotations

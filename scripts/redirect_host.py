@@ -40,7 +40,7 @@ class RedirectHost:
 
 def parse_address(text: str) -> Address:
     """``HOST``, ``HOST:PORT`` or ``[V6]:PORT``. Raises `ValueError` for anything else."""
-    found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:/@\[\]]+))(?::([0-9]{1,5}))?", text)
+    found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:/?#=@\[\]]+))(?::([0-9]{1,5}))?", text)
     if found is None or (found[3] and not 0 < int(found[3]) < 65536):
         raise ValueError(f"expected HOST, HOST:PORT or [V6]:PORT, not `{text}`")
     return (found[1] or found[2]).lower(), int(found[3]) if found[3] else None

@@ -1,0 +1,3 @@
+"""The ready-made scripts, each in a running proxy."""
+
+from __future__ import annotations
