@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Final
 
 from interceptor.errors import ModeError
+from interceptor.model.hostports import (
+    check_host,
+    check_port,
+    is_number,
+    join_host_port,
+    split_host_port,
+)
 from interceptor.model.wording import did_you_mean, shown
 
 DEFAULT_PREFIXES: Final = frozenset(
@@ -26,8 +32,6 @@ _LISTEN_SYNTAX: Final = "PORT, HOST:PORT, [V6]:PORT or a Twisted endpoint string
 _NO_CREDENTIALS: Final = "credentials are not part of a mode"
 # `reverse:http://user:password`, as `reverse:http://user:password@host` begins.
 _PASSWORD = re.compile(r"reverse:[a-z]+://[^\[/?#:]*:(?!\d{1,6}/?\Z)", re.IGNORECASE)
-# Labels of RFC 1123, section 2.1, and the underscore that is common in private networks.
-_LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +126,6 @@ def parse_modes(
     return tuple(specs)
 
 
-def join_host_port(host: str, port: int) -> str:
-    """``host:port``, with brackets round an IPv6 address."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
 def _parse_kind(mode: str) -> tuple[str, str, str, int]:
     kind, colon, rest = mode.partition(":")
     if kind == "regular":
@@ -151,10 +150,10 @@ def _parse_url(url: str) -> tuple[str, str, int]:
     authority = authority.removesuffix("/")
     if re.search(r"[/?#\\]", authority):
         raise ModeError("the URL of a server has no path and no query")
-    host, port = _split_host_port(authority)
+    host, port = split_host_port(authority)
     if port == "":
-        return scheme, _check_host(host), _REVERSE_PORTS[scheme]
-    return scheme, _check_host(host), _check_port(port, 1)
+        return scheme, check_host(host), _REVERSE_PORTS[scheme]
+    return scheme, check_host(host), check_port(port, 1)
 
 
 def _parse_listen(text: str, endpoint_prefixes: Collection[str]) -> ListenSpec:
@@ -163,69 +162,17 @@ def _parse_listen(text: str, endpoint_prefixes: Collection[str]) -> ListenSpec:
         if not colon:
             raise ModeError(f"endpoint {shown(text)} needs arguments, such as `{first}:…`")
         return ListenSpec("endpoint", description=text)
-    if _is_number(text):
-        return ListenSpec("tcp", DEFAULT_HOST, _check_port(text, 0))
+    if is_number(text):
+        return ListenSpec("tcp", DEFAULT_HOST, check_port(text, 0))
     expected = f"cannot listen on {shown(text)}: expected {_LISTEN_SYNTAX}"
     try:
-        host, port = _split_host_port(text)
+        host, port = split_host_port(text)
     except ModeError:
         raise ModeError(f"{expected}{did_you_mean(first, endpoint_prefixes)}") from None
     if not host and port:
         raise ModeError(f"{expected}; every address is 0.0.0.0:{port} or [::]:{port}")
     if not host or not port:
         raise ModeError(f"{expected}{did_you_mean(first, endpoint_prefixes)}")
-    if not _is_number(port):
+    if not is_number(port):
         raise ModeError(f"{expected}{did_you_mean(first, endpoint_prefixes)}")
-    return ListenSpec("tcp", _check_host(host), _check_port(port, 0))
-
-
-def _split_host_port(text: str) -> tuple[str, str]:
-    """The host, without brackets, and the port's text, empty if there is none."""
-    if text.startswith("["):
-        host, bracket, rest = text[1:].partition("]")
-        if not bracket or (rest and not rest.startswith(":")):
-            raise ModeError(f"{shown(text)} is not [V6]:PORT")
-        try:
-            ipaddress.IPv6Address(host)
-        except ValueError:
-            raise ModeError(f"{shown(host)} is not an IPv6 address") from None
-        port = rest[1:]
-    else:
-        host, colon, port = text.partition(":")
-        if ":" in port:
-            raise ModeError(f"{shown(text)}: an IPv6 address needs brackets, as in [::1]:8080")
-        rest = colon + port
-    if rest == ":":
-        raise ModeError(f"{shown(text)} ends without a port")
-    return host, port
-
-
-def _check_host(host: str) -> str:
-    if not host:
-        raise ModeError("a host is missing")
-    if ":" in host:
-        return host.lower()
-    try:
-        name = host.encode("idna").decode("ascii") if not host.isascii() else host
-    except UnicodeError:
-        raise ModeError(f"{shown(host)} is not a host name") from None
-    labels = name.removesuffix(".").split(".")
-    if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
-        raise ModeError(f"{shown(host)} is not a host name")
-    if labels[-1].isdigit():
-        # A name whose last label is a number is an IPv4 address or a mistake (WHATWG URL, 3.5).
-        try:
-            ipaddress.IPv4Address(name)
-        except ValueError:
-            raise ModeError(f"{shown(host)} is not an IPv4 address") from None
-    return name.lower()
-
-
-def _check_port(text: str, lowest: int) -> int:
-    if not _is_number(text) or not lowest <= int(text) <= 65535:
-        raise ModeError(f"expected a port from {lowest} to 65535, not {shown(text)}")
-    return int(text)
-
-
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= 6
+    return ListenSpec("tcp", check_host(host), check_port(port, 0))

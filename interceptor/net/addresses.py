@@ -7,7 +7,7 @@ import os
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress
 
-from interceptor.model.modes import join_host_port
+from interceptor.model.hostports import join_host_port
 
 HostPort = tuple[str, int]
 """A host name or IP address and a port, or the absolute path of a UNIX socket and 0."""

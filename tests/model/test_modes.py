@@ -7,7 +7,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from interceptor.errors import ModeError, OptionsError
-from interceptor.model.modes import ListenSpec, ModeSpec, join_host_port, parse_mode, parse_modes
+from interceptor.model.modes import ListenSpec, ModeSpec, parse_mode, parse_modes
 
 DEFAULT = ListenSpec("tcp", "127.0.0.1", 8080)
 
@@ -159,7 +159,6 @@ class ListenTests(SynchronousTestCase):
     def test_as_text(self):
         for text in ("127.0.0.1:80", "[::1]:0", "unix:/run/i.sock"):
             self.assertEqual(str(self.listen(text)), text)
-        self.assertEqual(join_host_port("example.org", 1), "example.org:1")
 
 
 class ModesTests(SynchronousTestCase):
