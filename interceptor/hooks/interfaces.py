@@ -159,7 +159,9 @@ class IHTTPHooks(Interface):
         changed, ``flow.response`` set (the server is sent nothing), the flow killed. Rules that
         must hold belong here. ``flow.request.stream = True`` passes the body on as it comes;
         a callable is given every chunk, and ``b""`` at the end, and returns bytes, several
-        chunks, or a Deferred of them.
+        chunks, or a Deferred of them. A message without content does not stream. Past a
+        ``request`` hook whose addon's error policy is ``kill`` a body streams only where that
+        addon sets it here itself: it is shown False, whatever others set.
         """
 
     def request(flow: HTTPFlow) -> None:
