@@ -12,11 +12,11 @@ from types import FrameType
 from typing import NoReturn
 
 from bench import report
+from bench.catalogue import WORKLOADS
 from bench.errors import BenchError
 from bench.lab import Effort, Lab, open_lab
 from bench.results import Expectation, Result, Verdict, evaluate, load_expectations
 from bench.subjects import Interceptor, Relay, Subject, find_peer
-from bench.workloads import WORKLOADS
 
 EXIT_FAILED = 1
 EXIT_MISSED = 3

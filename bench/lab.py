@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.certificates import Certificates, make_certificates
 from bench.errors import BenchError
 from bench.load import LoadGenerator, find_generator
 from bench.origin import Origin, start_origin
@@ -33,6 +34,7 @@ class Effort:
     growth_requests: int = 500_000
     slow_bytes: int = 1024 * _MIB
     slow_seconds: float = 5.0
+    reconnects: int = 200
     settle_seconds: float = 2.0
 
     @classmethod
@@ -46,6 +48,7 @@ class Effort:
             growth_requests=20_000,
             slow_bytes=64 * _MIB,
             slow_seconds=0.5,
+            reconnects=50,
             settle_seconds=0.3,
         )
 
@@ -84,16 +87,30 @@ class Lab:
     environment: Mapping[str, str]
     generator: LoadGenerator
     origin: Origin
+    certificates: Certificates
 
     @contextlib.contextmanager
     def running(
-        self, subject: Subject, mode: Mode, hooks: Hooks, origin_port: int | None = None
+        self,
+        subject: Subject,
+        mode: Mode,
+        hooks: Hooks,
+        origin_port: int | None = None,
+        resume: bool = True,
     ) -> Iterator[Running]:
         """Run ``subject`` on the proxy's core, before the lab's origin or another one.
 
         :raises BenchError: if it does not come up.
         """
-        setup = Setup(mode, hooks, origin_port or self.origin.port, self.workdir, self.environment)
+        setup = Setup(
+            mode,
+            hooks,
+            origin_port or self.origin.port,
+            self.workdir,
+            self.environment,
+            self.certificates,
+            resume,
+        )
         running = subject.start(setup, self.cores.proxy)
         try:
             yield running
@@ -141,9 +158,10 @@ def open_lab(effort: Effort) -> Iterator[Lab]:
         workdir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         stack.enter_context(pinned(cores.load))
         environment = child_environment(os.environ, workdir)
-        origin = start_origin(sizes, workdir, cores.load, environment)
+        certificates = make_certificates(workdir)
+        origin = start_origin(sizes, certificates, workdir, cores.load, environment)
         stack.callback(origin.process.stop)
-        yield Lab(effort, cores, workdir, environment, find_generator(), origin)
+        yield Lab(effort, cores, workdir, environment, find_generator(), origin, certificates)
 
 
 def child_environment(environment: Mapping[str, str], home: Path) -> dict[str, str]:

@@ -21,7 +21,9 @@ _MARK = "bench {"
 class Load:
     """What to send: the same GET again and again, over ``connections`` at once.
 
-    ``target`` goes into the request line as it is: a path for a server, a URL for a proxy.
+    ``target`` goes into the request line as it is: a path for a server, a URL for a proxy. Over
+    ``tls`` wrk resumes the sessions of connections that it makes anew, the generator in Python does
+    not.
     """
 
     port: int
@@ -30,6 +32,7 @@ class Load:
     connections: int
     close: bool
     body_size: int
+    tls: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +74,14 @@ def find_generator() -> LoadGenerator:
     """
     wrk = shutil.which("wrk")
     if wrk is None:
-        return LoadGenerator("Python (no wrk found)", run_python)
+        return python_generator()
     path = wrk
     return LoadGenerator("wrk", lambda load, seconds: run_wrk(path, load, seconds))
+
+
+def python_generator() -> LoadGenerator:
+    """Return the generator in Python."""
+    return LoadGenerator("Python (no wrk found)", run_python)
 
 
 def run_wrk(wrk: str, load: Load, seconds: float) -> LoadResult:
@@ -84,7 +92,8 @@ def run_wrk(wrk: str, load: Load, seconds: float) -> LoadResult:
     duration = math.ceil(seconds)
     command = [wrk, "--threads", "1", "--connections", str(load.connections)]
     command += ["--duration", f"{duration}s", "--timeout", "10s", "--script", str(_SCRIPT)]
-    command += [f"http://127.0.0.1:{load.port}/", "--", load.target, load.host]
+    scheme = "https" if load.tls else "http"
+    command += [f"{scheme}://127.0.0.1:{load.port}/", "--", load.target, load.host]
     command += ["close" if load.close else "keep"]
     try:
         finished = subprocess.run(
@@ -120,7 +129,7 @@ def run_python(load: Load, seconds: float) -> LoadResult:
     """Run the generator of `bench.pyload` in this process."""
     head = f"GET {load.target} HTTP/1.1\r\nHost: {load.host}\r\n"
     request = (head + ("Connection: close\r\n\r\n" if load.close else "\r\n")).encode()
-    tally = pyload.run("127.0.0.1", load.port, request, load.connections, seconds)
+    tally = pyload.run("127.0.0.1", load.port, request, load.connections, seconds, load.tls)
     return LoadResult(
         requests=tally.requests,
         seconds=tally.seconds,

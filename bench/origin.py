@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.certificates import Certificates
 from bench.errors import BenchError
 from bench.processes import Process, free_port
 
@@ -33,12 +35,42 @@ http {{
     fastcgi_temp_path {workdir}/nginx-fastcgi;
     uwsgi_temp_path {workdir}/nginx-uwsgi;
     scgi_temp_path {workdir}/nginx-scgi;
+    root {workdir}/www;
+    ssl_certificate {certificates.chain};
+    ssl_certificate_key {certificates.key};
+    ssl_protocols TLSv1.2 TLSv1.3;
     server {{
-        listen 127.0.0.1:{port} backlog=4096;
-        root {workdir}/www;
+        listen 127.0.0.1:{ports.plain} backlog=4096;
+    }}
+    server {{
+        listen 127.0.0.1:{ports.tls} ssl backlog=4096;
+        ssl_session_cache off;
+        ssl_session_tickets off;
+    }}
+    server {{
+        listen 127.0.0.1:{ports.resumable} ssl backlog=4096;
+        ssl_session_cache shared:bench:4m;
+        ssl_session_tickets on;
     }}
 }}
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where one origin serves the same: ``plain``, over TLS, and over TLS that can be resumed."""
+
+    plain: int
+    tls: int
+    resumable: int
+
+    @classmethod
+    def free(cls) -> Ports:
+        """Take ports of loopback that nobody listens on."""
+        found: set[int] = set()
+        while len(found) < 3:
+            found.add(free_port())
+        return cls(*found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +78,22 @@ class Origin:
     """A running origin: ``GET /NAME`` gives as many bytes as its ``sizes`` say."""
 
     kind: str
-    port: int
+    ports: Ports
     sizes: Mapping[str, int]
     process: Process
 
+    @property
+    def port(self) -> int:
+        """The port without TLS."""
+        return self.ports.plain
+
 
 def start_origin(
-    sizes: Mapping[str, int], workdir: Path, core: int | None, environment: Mapping[str, str]
+    sizes: Mapping[str, int],
+    certificates: Certificates,
+    workdir: Path,
+    core: int | None,
+    environment: Mapping[str, str],
 ) -> Origin:
     """Start an origin that serves ``sizes``; the caller stops its process.
 
@@ -61,24 +102,32 @@ def start_origin(
     nginx = shutil.which("nginx", path=SERVER_PATH)
     try:
         if nginx is None:
-            return _start_python(sizes, workdir, core, environment)
-        return _start_nginx(nginx, sizes, workdir, core, environment)
+            return _start_python(sizes, certificates, workdir, core, environment)
+        return _start_nginx(nginx, sizes, certificates, workdir, core, environment)
     except BenchError as problem:
         raise BenchError(f"origin: {problem}") from problem
 
 
 def _start_python(
-    sizes: Mapping[str, int], workdir: Path, core: int | None, environment: Mapping[str, str]
+    sizes: Mapping[str, int],
+    certificates: Certificates,
+    workdir: Path,
+    core: int | None,
+    environment: Mapping[str, str],
 ) -> Origin:
+    ports = Ports.free()
     named = [f"{name}={size}" for name, size in sizes.items()]
-    command = [sys.executable, "-m", "bench.pyorigin", *named]
+    command = [sys.executable, "-m", "bench.pyorigin", str(certificates.chain)]
+    command += [str(certificates.key), *map(str, dataclasses.astuple(ports)), *named]
     process = Process("origin", command, core, workdir, environment)
-    return Origin("Python (no nginx found)", process.wait_for_line(), sizes, process)
+    process.wait_for_line()
+    return Origin("Python (no nginx found)", ports, sizes, process)
 
 
 def _start_nginx(
     program: str,
     sizes: Mapping[str, int],
+    certificates: Certificates,
     workdir: Path,
     core: int | None,
     environment: Mapping[str, str],
@@ -88,10 +137,12 @@ def _start_nginx(
     for name, size in sizes.items():
         with (content / name).open("wb") as file:
             file.truncate(size)  # sparse: a gigabyte costs no disk
-    port = free_port()
+    ports = Ports.free()
     configuration = workdir / "nginx.conf"
-    configuration.write_text(_NGINX_CONF.format(workdir=workdir, port=port))
+    configuration.write_text(
+        _NGINX_CONF.format(workdir=workdir, ports=ports, certificates=certificates)
+    )
     command = [program, "-c", str(configuration), "-p", str(workdir), "-e", "stderr"]
     process = Process("origin", command, core, workdir, environment)
-    process.wait_for_port(port)
-    return Origin("nginx", port, sizes, process)
+    process.wait_for_port(ports.plain)
+    return Origin("nginx", ports, sizes, process)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import ssl
 import time
 from collections import Counter
 from typing import cast
@@ -97,20 +98,32 @@ class LoadProtocol(asyncio.Protocol):
             self.ended.set_result(None)
 
 
-def run(host: str, port: int, request: bytes, connections: int, seconds: float) -> Tally:
-    """Send ``request`` over and over for ``seconds``; a connection that ends is made anew."""
-    return asyncio.run(_run(host, port, request, connections, seconds))
+def run(
+    host: str, port: int, request: bytes, connections: int, seconds: float, tls: bool = False
+) -> Tally:
+    """Send ``request`` over and over for ``seconds``; a connection that ends is made anew.
+
+    With ``tls`` each connection makes a full handshake, without a look at the certificate.
+    """
+    return asyncio.run(_run(host, port, request, connections, seconds, tls))
 
 
-async def _run(host: str, port: int, request: bytes, connections: int, seconds: float) -> Tally:
+async def _run(
+    host: str, port: int, request: bytes, connections: int, seconds: float, tls: bool
+) -> Tally:
     tally = Tally()
     loop = asyncio.get_running_loop()
+    context = None
+    if tls:
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
 
     async def connect_again_and_again() -> None:
         while not tally.stopped:
             try:
                 _, protocol = await loop.create_connection(
-                    lambda: LoadProtocol(request, tally), host, port
+                    lambda: LoadProtocol(request, tally), host, port, ssl=context
                 )
             except OSError:
                 tally.errors["connect"] += 1

@@ -1,14 +1,16 @@
 """An HTTP/1.1 origin for machines without nginx.
 
-``python -m bench.pyorigin NAME=SIZE…`` answers ``GET /NAME`` with SIZE zero bytes, on a port of
-its own choice that it prints. It understands what the benchmarks send and no more: requests
-without a body, in origin or absolute form.
+``python -m bench.pyorigin CHAIN KEY PLAIN TLS RESUMABLE NAME=SIZE…`` answers ``GET /NAME`` with
+SIZE zero bytes on three ports: without TLS, with TLS, and with TLS whose sessions can be resumed.
+It understands what the benchmarks send and no more: requests without a body, in origin or absolute
+form.
 """
 
 from __future__ import annotations
 
 import asyncio
 import signal
+import ssl
 import sys
 from collections.abc import Mapping
 from typing import cast
@@ -72,21 +74,44 @@ class OriginProtocol(asyncio.Protocol):
             self._owed = size
 
 
-async def serve(sizes: Mapping[bytes, int]) -> None:
-    """Serve until SIGTERM."""
+def tls_context(chain: str, key: str, resumable: bool) -> ssl.SSLContext:
+    """Return what TLS is spoken with."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(chain, key)
+    if not resumable:
+        context.num_tickets = 0
+        context.options |= ssl.OP_NO_TICKET
+    return context
+
+
+async def serve(sizes: Mapping[bytes, int], listeners: Mapping[int, ssl.SSLContext | None]) -> None:
+    """Serve on the ports of ``listeners`` until SIGTERM."""
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, ended.set)
-    server = await loop.create_server(lambda: OriginProtocol(sizes), "127.0.0.1", 0, backlog=4096)
-    print(f"listening: origin on 127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
+    servers = [
+        await loop.create_server(
+            lambda: OriginProtocol(sizes), "127.0.0.1", port, backlog=4096, ssl=context
+        )
+        for port, context in listeners.items()
+    ]
+    print(f"listening: origin on 127.0.0.1:{min(listeners)}", flush=True)
     await ended.wait()
-    server.close()
+    for server in servers:
+        server.close()
 
 
 def main(arguments: list[str]) -> None:
-    """Parse ``NAME=SIZE`` arguments and serve."""
-    named = (argument.partition("=") for argument in arguments)
-    asyncio.run(serve({name.encode(): int(size) for name, _, size in named}))
+    """Parse the arguments and serve."""
+    chain, key, *ports = arguments[:5]
+    plain, tls, resumable = map(int, ports)
+    listeners = {
+        plain: None,
+        tls: tls_context(chain, key, False),
+        resumable: tls_context(chain, key, True),
+    }
+    named = (argument.partition("=") for argument in arguments[5:])
+    asyncio.run(serve({name.encode(): int(size) for name, _, size in named}, listeners))
 
 
 if __name__ == "__main__":

@@ -66,16 +66,14 @@ class DownstreamProtocol(RelayProtocol):
     """The end toward the client; it reads nothing until there is somewhere to put it."""
 
     connector: IConnector | None = None
+    upstream_class: type[UpstreamProtocol] = UpstreamProtocol
 
     def __init__(self, factory: RelayFactory) -> None:
         self._factory = factory
 
     def connectionMade(self) -> None:
         cast(Any, self.transport).pauseProducing()
-        factory = self._factory
-        self.connector = factory.reactor.connectTCP(
-            factory.host, factory.port, _UpstreamFactory(self)
-        )
+        self.connector = self._factory.connect(_UpstreamFactory(self))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self.connector is not None:
@@ -90,7 +88,7 @@ class _UpstreamFactory(ClientFactory):
         self._downstream = downstream
 
     def buildProtocol(self, addr: IAddress | None) -> UpstreamProtocol:
-        return UpstreamProtocol(self._downstream)
+        return self._downstream.upstream_class(self._downstream)
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
         self._downstream.connector = None
@@ -101,14 +99,19 @@ class RelayFactory(ServerFactory):
     """Relay every connection to ``host:port``."""
 
     noisy = False
+    protocol_class = DownstreamProtocol
 
     def __init__(self, reactor: IReactorTCP, host: str, port: int) -> None:
         self.reactor = reactor
         self.host = host
         self.port = port
 
+    def connect(self, factory: ClientFactory) -> IConnector:
+        """Connect to the server."""
+        return self.reactor.connectTCP(self.host, self.port, factory)
+
     def buildProtocol(self, addr: IAddress | None) -> DownstreamProtocol:
-        return DownstreamProtocol(self)
+        return self.protocol_class(self)
 
 
 def main(arguments: list[str]) -> None:

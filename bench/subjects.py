@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from bench.certificates import Certificates
 from bench.errors import BenchError
 from bench.origin import SERVER_PATH
 from bench.processes import Process, free_port
@@ -20,6 +21,7 @@ class Mode(Enum):
 
     REGULAR = "regular"
     REVERSE = "reverse"
+    REVERSE_TLS = "reverse, with TLS on both legs"
 
 
 class Hooks(Enum):
@@ -37,13 +39,19 @@ class Hooks(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What a proxy shall do. ``origin_port`` is on loopback; ``workdir`` is the run's own."""
+    """What a proxy shall do. ``origin_port`` is on loopback; ``workdir`` is the run's own.
+
+    ``certificates`` are the origin's, and for those who cannot make any; ``resume`` lets a proxy
+    resume sessions with the origin, if it does such a thing.
+    """
 
     mode: Mode
     hooks: Hooks
     origin_port: int
     workdir: Path
     environment: Mapping[str, str]
+    certificates: Certificates
+    resume: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +90,16 @@ class Subject(ABC):
 
 
 class Relay(Subject):
-    """The bare TCP relay; it knows neither modes nor hooks."""
+    """The bare relay, of TCP or of TLS; it knows nothing of hooks."""
 
     name = "relay"
 
     def start(self, setup: Setup, core: int | None) -> Running:
         command = [sys.executable, "-m", "bench.relay", str(setup.origin_port)]
+        if setup.mode is Mode.REVERSE_TLS:
+            files = setup.certificates
+            command[2] = "bench.tlsrelay"
+            command += [str(files.authority), str(files.chain), str(files.key)]
         return self._start(command, setup, core, None)
 
 
@@ -98,10 +110,12 @@ class Interceptor(Subject):
 
     def start(self, setup: Setup, core: int | None) -> Running:
         mode = "regular"
-        if setup.mode is Mode.REVERSE:
-            mode = f"reverse:http://127.0.0.1:{setup.origin_port}"
+        if setup.mode is not Mode.REGULAR:
+            mode = f"reverse:{origin_url(setup)}"
         command = [sys.executable, "-m", "interceptor", "run", "--mode", f"{mode}@127.0.0.1:0"]
-        command += ["-q"]
+        command += ["-q", "--set", f"ssl_verify_upstream_trusted_ca={setup.certificates.authority}"]
+        if not setup.resume:
+            command += ["--set", "tls_session_cache=0"]
         if setup.hooks is not Hooks.NONE:
             command += ["-s", setup.hooks.path]
         return self._start(command, setup, core, None)
@@ -118,8 +132,9 @@ class Mitmdump(Subject):
     def start(self, setup: Setup, core: int | None) -> Running:
         port = free_port()
         command = [self._program, "-q", "--listen-host", "127.0.0.1", "--listen-port", str(port)]
-        if setup.mode is Mode.REVERSE:
-            command += ["--mode", f"reverse:http://127.0.0.1:{setup.origin_port}"]
+        command += ["--set", f"ssl_verify_upstream_trusted_ca={setup.certificates.authority}"]
+        if setup.mode is not Mode.REGULAR:
+            command += ["--mode", f"reverse:{origin_url(setup)}"]
         if setup.hooks is not Hooks.NONE:
             command += ["-s", setup.hooks.path]
         return self._start(command, setup, core, port)
@@ -162,9 +177,24 @@ def squid_configuration(setup: Setup, port: int) -> str:
             f"cache_peer 127.0.0.1 parent {setup.origin_port} 0 no-query originserver name=origin",
             "never_direct allow all",
         ]
+    elif setup.mode is Mode.REVERSE_TLS:
+        files = setup.certificates
+        lines += [
+            f"https_port 127.0.0.1:{port} accel defaultsite=127.0.0.1:{setup.origin_port} no-vhost"
+            f" tls-cert={files.chain} tls-key={files.key}",
+            f"cache_peer 127.0.0.1 parent {setup.origin_port} 0 no-query originserver name=origin"
+            f" tls tls-cafile={files.authority}",
+            "never_direct allow all",
+        ]
     else:
         lines.append(f"http_port 127.0.0.1:{port}")
     return "\n".join(lines) + "\n"
+
+
+def origin_url(setup: Setup) -> str:
+    """Return the URL of the origin that a reverse proxy is for."""
+    scheme = "https" if setup.mode is Mode.REVERSE_TLS else "http"
+    return f"{scheme}://127.0.0.1:{setup.origin_port}"
 
 
 PEERS: Mapping[str, Callable[[str], Subject]] = {"mitmdump": Mitmdump, "squid": Squid}

@@ -1,4 +1,4 @@
-"""The workloads: what is measured, under names that stay.
+"""The kinds of workloads: what is done to a subject, and what is measured.
 
 Each one runs its subjects in a `bench.lab.Lab` and returns a `bench.lab.Series` for each.
 """
@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from functools import partial
 
 from bench import slow
 from bench.errors import BenchError
 from bench.lab import Lab, Sample, Series, interleaved, once
-from bench.load import Load, LoadResult
+from bench.load import Load, LoadGenerator, LoadResult
 from bench.subjects import Hooks, Mode, Running, Subject
 
 _WARM_UP_SHARE = 0.1
@@ -56,13 +56,17 @@ class LoadWorkload(Workload):
     connections: int = 32
     close: bool = False
 
+    def start(self, lab: Lab, subject: Subject) -> AbstractContextManager[Running]:
+        """Run one subject."""
+        return lab.running(subject, self.mode, self.hooks)
+
     def run(self, lab: Lab, subjects: Sequence[Subject]) -> dict[str, Series]:
         measure: dict[str, Callable[[], Sample]] = {}
         failed: dict[str, Series] = {}
         with ExitStack() as stack:
             for subject in subjects:
                 try:
-                    running = stack.enter_context(lab.running(subject, self.mode, self.hooks))
+                    running = stack.enter_context(self.start(lab, subject))
                 except BenchError as problem:
                     failed[subject.name] = Series(failure=str(problem))
                 else:
@@ -71,7 +75,9 @@ class LoadWorkload(Workload):
         return {subject.name: (failed | found)[subject.name] for subject in subjects}
 
     def _round(self, lab: Lab, running: Running) -> Sample:
-        result, values = put_load_on(lab, running, self.load(lab, running), lab.effort.seconds)
+        result, values = put_load_on(
+            self.generator(lab), running, self.load(lab, running), lab.effort.seconds
+        )
         values["requests_per_second"] = result.requests / result.seconds
         values["mib_per_second"] = result.received / _MIB / result.seconds
         values["p50_us"] = result.p50
@@ -80,6 +86,10 @@ class LoadWorkload(Workload):
         if problems and (complaint := running.process.complaint()):
             problems += (f"it says: {complaint}",)
         return Sample(values, problems)
+
+    def generator(self, lab: Lab) -> LoadGenerator:
+        """Return what makes the load."""
+        return lab.generator
 
     def load(self, lab: Lab, running: Running) -> Load:
         """Return the load for one subject; the relay gets the very bytes that a proxy gets."""
@@ -92,7 +102,7 @@ class LoadWorkload(Workload):
 
 
 def put_load_on(
-    lab: Lab, running: Running, load: Load, seconds: float
+    generator: LoadGenerator, running: Running, load: Load, seconds: float
 ) -> tuple[LoadResult, dict[str, float]]:
     """Make load for ``seconds`` and say what it cost the proxy.
 
@@ -102,7 +112,7 @@ def put_load_on(
     :raises BenchError: if the proxy did not survive.
     """
     before, started = running.process.cpu_seconds(), time.perf_counter()
-    result = lab.generator.run(load, seconds)
+    result = generator.run(load, seconds)
     cpu, elapsed = running.process.cpu_seconds() - before, time.perf_counter() - started
     if not running.process.alive:
         raise BenchError(f"ended under load: {running.process.last_words()}")
@@ -176,7 +186,7 @@ class GrowthWorkload(LoadWorkload):
         load = self.load(lab, running)
         sent = 0
         while sent < wanted:
-            result, _ = put_load_on(lab, running, load, lab.effort.seconds)
+            result, _ = put_load_on(lab.generator, running, load, lab.effort.seconds)
             problems = result.problems(load.body_size)
             if problems:
                 raise BenchError("; ".join(problems))
@@ -245,61 +255,3 @@ def _peak(running: Running, warm_up: Callable[[], None], transfer: Callable[[], 
         "seconds": time.perf_counter() - started,
     }
     return Sample(values)
-
-
-_OURS = frozenset({"relay", "interceptor"})
-
-WORKLOADS: Mapping[str, Workload] = {
-    workload.name: workload
-    for workload in (
-        LoadWorkload(
-            "keepalive-1k-hooks", "32 keep-alive connections, 1 KiB, a script with all HTTP events"
-        ),
-        LoadWorkload(
-            "keepalive-1k", "32 keep-alive connections, 1 KiB, no script", hooks=Hooks.NONE
-        ),
-        LoadWorkload("newconn-1k", "a new connection per request, 1 KiB, all events", close=True),
-        LoadWorkload("body-64k", "64 KiB bodies, gathered for all events", path="64k"),
-        LoadWorkload("body-64k-nohooks", "64 KiB bodies, no script", path="64k", hooks=Hooks.NONE),
-        LoadWorkload(
-            "body-10m-stream",
-            "10 MiB bodies, streamed because a script says so",
-            metric="mib_per_second",
-            cost="cpu_us_per_mib",
-            path="10m",
-            hooks=Hooks.STREAM,
-            connections=8,
-        ),
-        LoadWorkload(
-            "body-10m-nohooks",
-            "10 MiB bodies, streamed because nobody gathers them",
-            metric="mib_per_second",
-            cost="cpu_us_per_mib",
-            path="10m",
-            hooks=Hooks.NONE,
-            connections=8,
-        ),
-        LoadWorkload("reverse-1k", "reverse mode, 1 KiB, all events", mode=Mode.REVERSE),
-        LoadWorkload(
-            "latency-1",
-            "one connection, 1 KiB, all events: microseconds per response",
-            metric="p50_us",
-            connections=1,
-        ),
-        StartupWorkload("startup", "milliseconds until it listens"),
-        IdleMemoryWorkload("idle-memory", "resident memory after the start, MiB"),
-        GrowthWorkload(
-            "growth", "memory gained under keepalive-1k-hooks for long, MiB", only=_OURS
-        ),
-        SlowReaderWorkload(
-            "slow-reader-download", "a great body to a slow client, memory gained", only=_OURS
-        ),
-        SlowReaderWorkload(
-            "slow-reader-upload",
-            "a great body to a slow server, memory gained",
-            only=_OURS,
-            upload=True,
-        ),
-    )
-}
-"""Every workload by name, in the order in which they run."""

@@ -18,13 +18,15 @@ from bench.__main__ import (
     find_subjects,
     parser,
 )
+from bench.catalogue import WORKLOADS
+from bench.certificates import Certificates
 from bench.errors import BenchError
 from bench.lab import Effort, Sample, Series, child_environment, interleaved
 from bench.results import Expectation, Result, Verdict, evaluate, load_expectations
 from bench.subjects import Hooks, Mode, Setup, squid_configuration
-from bench.workloads import WORKLOADS
 
 WORKLOAD = WORKLOADS["keepalive-1k-hooks"]
+FILES = Certificates(Path("/w/ca.pem"), Path("/w/chain.pem"), Path("/w/key.pem"))
 EXPECTED = Expectation("ratio", at_least=0.4, aim=0.5, tolerance=0.1)
 
 
@@ -212,5 +214,5 @@ class SetupTests(SynchronousTestCase):
 
     def test_squid_forwards_to_the_origin_in_reverse_mode_only(self) -> None:
         for mode, count in ((Mode.REGULAR, 0), (Mode.REVERSE, 1)):
-            setup = Setup(mode, Hooks.NONE, 8000, Path("/w"), {})
+            setup = Setup(mode, Hooks.NONE, 8000, Path("/w"), {}, FILES)
             self.assertEqual(squid_configuration(setup, 3128).count("cache_peer"), count)

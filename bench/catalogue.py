@@ -1,0 +1,113 @@
+"""All workloads, under names that stay."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bench.subjects import Hooks, Mode
+from bench.tlsworkloads import FirstSightWorkload, ResumptionWorkload, TLSWorkload
+from bench.workloads import (
+    GrowthWorkload,
+    IdleMemoryWorkload,
+    LoadWorkload,
+    SlowReaderWorkload,
+    StartupWorkload,
+    Workload,
+)
+
+_OURS = frozenset({"relay", "interceptor"})
+_INTERCEPTOR = frozenset({"interceptor"})
+
+WORKLOADS: Mapping[str, Workload] = {
+    workload.name: workload
+    for workload in (
+        LoadWorkload(
+            "keepalive-1k-hooks", "32 keep-alive connections, 1 KiB, a script with all HTTP events"
+        ),
+        LoadWorkload(
+            "keepalive-1k", "32 keep-alive connections, 1 KiB, no script", hooks=Hooks.NONE
+        ),
+        LoadWorkload("newconn-1k", "a new connection per request, 1 KiB, all events", close=True),
+        LoadWorkload("body-64k", "64 KiB bodies, gathered for all events", path="64k"),
+        LoadWorkload("body-64k-nohooks", "64 KiB bodies, no script", path="64k", hooks=Hooks.NONE),
+        LoadWorkload(
+            "body-10m-stream",
+            "10 MiB bodies, streamed because a script says so",
+            metric="mib_per_second",
+            cost="cpu_us_per_mib",
+            path="10m",
+            hooks=Hooks.STREAM,
+            connections=8,
+        ),
+        LoadWorkload(
+            "body-10m-nohooks",
+            "10 MiB bodies, streamed because nobody gathers them",
+            metric="mib_per_second",
+            cost="cpu_us_per_mib",
+            path="10m",
+            hooks=Hooks.NONE,
+            connections=8,
+        ),
+        LoadWorkload("reverse-1k", "reverse mode, 1 KiB, all events", mode=Mode.REVERSE),
+        LoadWorkload(
+            "latency-1",
+            "one connection, 1 KiB, all events: microseconds per response",
+            metric="p50_us",
+            connections=1,
+        ),
+        TLSWorkload("tls-keepalive-1k-hooks", "TLS, 32 keep-alive connections, 1 KiB, all events"),
+        TLSWorkload(
+            "tls-newconn-1k",
+            "TLS, a new connection on both legs per request; wrk resumes its own, the server none",
+            close=True,
+        ),
+        TLSWorkload(
+            "tls-newconn-1k-full",
+            "the same with full handshakes on both legs",
+            close=True,
+            fresh=True,
+        ),
+        TLSWorkload(
+            "tls-newconn-1k-resumed",
+            "the same where the proxy may resume with the server, which the relay cannot",
+            close=True,
+            resume=True,
+        ),
+        TLSWorkload(
+            "tls-body-10m",
+            "TLS, 10 MiB bodies, streamed by a script",
+            metric="mib_per_second",
+            cost="cpu_us_per_mib",
+            path="10m",
+            hooks=Hooks.STREAM,
+            connections=8,
+        ),
+        ResumptionWorkload(
+            "tls-resumption", "share of reconnects that resume, on either leg", only=_INTERCEPTOR
+        ),
+        FirstSightWorkload(
+            "tls-first-sight", "own work for a TLS host first seen, CPU ms", only=_INTERCEPTOR
+        ),
+        FirstSightWorkload(
+            "tls-seen-host",
+            "own work for a TLS host seen before, CPU ms",
+            only=_INTERCEPTOR,
+            seen=True,
+        ),
+        StartupWorkload("startup", "milliseconds until it listens"),
+        IdleMemoryWorkload("idle-memory", "resident memory after the start, MiB"),
+        GrowthWorkload(
+            "growth", "memory gained under keepalive-1k-hooks for long, MiB", only=_OURS
+        ),
+        SlowReaderWorkload(
+            "slow-reader-download", "a great body to a slow client, memory gained", only=_OURS
+        ),
+        SlowReaderWorkload(
+            "slow-reader-upload",
+            "a great body to a slow server, memory gained",
+            only=_OURS,
+            upload=True,
+        ),
+    )
+}
+"""Every workload by name, in the order in which they run."""
