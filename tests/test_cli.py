@@ -17,7 +17,7 @@ from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 
 from interceptor import __version__, cli
-from interceptor.errors import ListenError, ScriptError
+from interceptor.errors import LaunchError, ListenError, ScriptError
 from interceptor.model.coreoptions import CORE_OPTIONS
 from interceptor.model.options import Options
 
@@ -118,6 +118,55 @@ class RunTests(CommandTestCase):
         self.assertIn("No such command", self.refused("rum"))
         self.assertIn("Missing command", self.refused())
         self.assertIn("requires an argument", self.refused("run", "--mode"))
+
+
+class RunCommandTests(CommandTestCase):
+    """``interceptor run -- COMMAND``."""
+
+    def setUp(self):
+        super().setUp()
+        self.commands: list[tuple[str, ...]] = []
+        self.patch(cli, "serve_with", self.serve_with)
+
+    def serve_with(self, command: tuple[str, ...], options: Options) -> int:
+        self.commands.append(command)
+        self.served.append(options)
+        return 7
+
+    def run_with(self, *arguments: str) -> Options:
+        self.assertEqual(self.command("run", *arguments), (7, "", ""))
+        return self.served.pop()
+
+    def test_the_command_is_not_touched(self):
+        self.run_with("--", "make", "-q", "--", "--set", "x")
+        self.assertEqual(self.commands, [("make", "-q", "--", "--set", "x")])
+
+    def test_a_free_port_and_silence_are_the_defaults(self):
+        (self.confdir / "config.toml").write_text('mode = ["regular@1"]\nflow_detail = 3\n')
+        options = self.run_with("--", "true")
+        self.assertEqual(options.mode, ("regular@127.0.0.1:0",))
+        self.assertEqual((options.flow_detail, options.log_level), (0, "warn"))
+
+    def test_what_is_asked_for_is_done(self):
+        options = self.run_with("-m", "regular@1", "--set", "flow_detail=2", "--", "true")
+        self.assertEqual((options.mode, options.flow_detail), (("regular@1",), 2))
+        options = self.run_with("-v", "~c", "404", "--", "true")
+        self.assertEqual((options.flow_detail, options.view_filter), (2, "~c 404"))
+        self.assertEqual(self.run_with("~all", "--", "true").flow_detail, 1)
+
+    def test_there_has_to_be_one(self):
+        self.assertIn("Missing command after '--'", self.refused("run", "--"))
+
+    def test_one_that_cannot_be_started(self):
+        def serve_with(command: tuple[str, ...], options: Options) -> int:
+            raise LaunchError("cannot run `x`: no such command", 127)
+
+        self.patch(cli, "serve_with", serve_with)
+        ended = self.command("run", "--", "x")
+        self.assertEqual(ended, (127, "", "interceptor: cannot run `x`: no such command\n"))
+
+    def test_help_shows_it(self):
+        self.assertIn("[-- COMMAND [ARGS]...]", self.command("run", "--help")[1])
 
 
 class ReferenceTests(CommandTestCase):
@@ -344,6 +393,120 @@ class ForegroundTests(SynchronousTestCase):
         self.reactor.meanwhile = self.interrupt
         self.reactor.shutdown.append(lambda: self.service.started.errback(CancelledError()))
         self.assertEqual(self.foreground.run(), 0)
+
+
+class RecordingCommand:
+    """A command that ends when the test says so."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.ended: Deferred[int] = Deferred()
+        self.error: Exception | None = None
+
+    def start(self, proxy: object) -> Deferred[int]:
+        self.calls.append("start")
+        if self.error is not None:
+            raise self.error
+        return self.ended
+
+    def pass_on(self, number: int) -> None:
+        self.calls.append(signal.Signals(number).name)
+
+    def terminate(self) -> None:
+        self.calls.append("terminate")
+
+    def close(self) -> None:
+        self.calls.append("close")
+
+
+class ForegroundCommandTests(ForegroundTests):
+    """A command beside the proxy; without one running all is as without one."""
+
+    def setUp(self):
+        super().setUp()
+        self.run_of = RecordingCommand()
+        self.foreground = cli.Foreground(self.service, self.reactor, self.run_of)  # type: ignore[arg-type]
+
+    def test_a_signal_stops_cleanly(self):
+        self.reactor.meanwhile = self.interrupt
+        self.assertEqual(self.foreground.run(), 128 + signal.SIGINT)
+        self.assertEqual((self.service.calls, self.reactor.stopped), (["start", "stop"], 1))
+
+    def test_the_same_signal_twice_at_once_is_one(self):
+        def meanwhile() -> None:
+            self.interrupt()
+            self.interrupt()
+
+        self.reactor.meanwhile = meanwhile
+        self.assertEqual(self.foreground.run(), 128 + signal.SIGINT)
+        self.assertEqual((self.reactor.stopped, self.killed), (1, []))
+
+    def test_a_start_that_is_cancelled_by_a_signal_is_no_failure(self):
+        self.reactor.meanwhile = self.interrupt
+        self.reactor.shutdown.append(lambda: self.service.started.errback(CancelledError()))
+        self.assertEqual(self.foreground.run(), 128 + signal.SIGINT)
+
+    def test_it_runs_from_the_proxy_s_start_on(self):
+        def meanwhile() -> None:
+            self.assertEqual(self.run_of.calls, [])
+            self.service.started.callback(None)
+            self.assertEqual((self.run_of.calls, self.reactor.stopped), (["start"], 0))
+            self.run_of.ended.callback(7)
+
+        self.reactor.meanwhile = meanwhile
+        self.assertEqual(self.foreground.run(), 7)
+        self.assertEqual((self.run_of.calls, self.reactor.stopped), (["start", "close"], 1))
+
+    def test_signals_are_passed_on_while_it_runs(self):
+        def meanwhile() -> None:
+            self.service.started.callback(None)
+            for number in (signal.SIGINT, signal.SIGINT, signal.SIGUSR1):
+                self.signals[number](number, None)
+                self.now += 2
+            self.assertEqual(self.reactor.stopped, 0)
+            self.run_of.ended.callback(0)
+
+        self.reactor.meanwhile = meanwhile
+        self.assertEqual(self.foreground.run(), 0)
+        self.assertEqual(self.run_of.calls, ["start", "SIGINT", "SIGINT", "SIGUSR1", "close"])
+        self.assertEqual(self.killed, [])
+
+    def test_a_signal_while_the_proxy_drains_is_ours(self):
+        def meanwhile() -> None:
+            self.service.started.callback(None)
+            self.run_of.ended.callback(7)
+            self.interrupt()
+
+        self.reactor.meanwhile = meanwhile
+        self.assertEqual(self.foreground.run(), 7)
+        self.assertEqual(self.run_of.calls, ["start", "close"])
+
+    def test_it_is_not_started_after_a_signal(self):
+        def meanwhile() -> None:
+            self.interrupt()
+            self.reactor.waiting.pop()()
+            self.service.started.callback(None)
+
+        self.reactor.meanwhile = meanwhile
+        self.assertEqual(self.foreground.run(), 128 + signal.SIGINT)
+        self.assertEqual(self.run_of.calls, [])
+
+    def test_one_that_cannot_be_started_stops_the_proxy(self):
+        self.run_of.error = LaunchError("no such command", 127)
+        self.reactor.meanwhile = lambda: self.service.started.callback(None)
+        self.assertRaises(LaunchError, self.foreground.run)
+        self.assertEqual((self.service.calls, self.reactor.stopped), (["start", "stop"], 1))
+
+    def test_a_script_that_ends_the_program_ends_it_first(self):
+        def meanwhile() -> None:
+            self.service.started.callback(None)
+            self.service.on_shutdown()  # type: ignore[attr-defined]
+            self.assertEqual(self.reactor.stopped, 0)
+            self.run_of.ended.callback(143)
+
+        self.reactor.meanwhile = meanwhile
+        self.assertEqual(self.foreground.run(), 143)
+        self.assertEqual(self.run_of.calls, ["start", "terminate", "close"])
 
 
 class LazinessTests(SynchronousTestCase):
