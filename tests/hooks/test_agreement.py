@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from interceptor.errors import HookFailed
 from interceptor.hooks.bus import HookBus
 from interceptor.http import HTTPFlow
 from interceptor.testing import make_flow
@@ -72,7 +73,7 @@ class AgreementTests(HookTestCase):
         flow.request.stream = True
         bus = self.bus_of(Broken())
         assert bus.requestheaders is not None and bus.request is not None
-        self.assertRaises(Exception, bus.requestheaders, flow)
+        self.assertRaises(HookFailed, bus.requestheaders, flow)
         self.assertFalse(bus.request.agreed(flow))
         self.assertIs(flow.request.stream, True)
 
