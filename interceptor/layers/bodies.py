@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from interceptor.errors import InterceptorError
 from interceptor.layers.failures import StreamCallableError, reset_error
-from interceptor.model.body import Body
+from interceptor.model.body import Body, SpoolError
 from interceptor.wire.httpevents import NEED_DATA, Data, EndOfMessage
 
 if TYPE_CHECKING:
@@ -235,8 +235,14 @@ class Stored:
         if len(data) > room:
             self.overflowed = True
             data = data[: max(0, room)]
-        if data:
+        if not data:
+            return
+        try:
             self._body.append(data)
+        except SpoolError:
+            # For want of a copy nothing is held up.
+            self.overflowed = True
+            self._limit = 0
 
     def attach(self, message: Message, metadata: dict[str, Any], name: str) -> None:
         """Give the message its copy; an incomplete one is marked in the flow's metadata."""

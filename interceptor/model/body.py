@@ -13,12 +13,22 @@ _NO_FILE = -1
 _SNAPSHOT = -1
 
 
+class SpoolError(InterceptorError):
+    """The temporary file of a body failed: no space, no descriptor, no directory.
+
+    ``status`` is what a client is told.
+    """
+
+    code = "body-spool-failed"
+    status = 500
+
+
 class Body:
     """Bytes that arrive piece by piece and are read as a whole, or again piece by piece.
 
     What is beyond ``memory_limit`` bytes goes, with everything before it, to a temporary file of
     mode 0600 that has no name, so that nobody else can open it and nothing stays behind.
-    Failures of that file raise `InterceptorError` with code ``body-spool-failed``.
+    Failures of that file raise `SpoolError`.
     """
 
     __slots__ = ("_fd", "_memory_limit", "_pieces", "length")
@@ -63,9 +73,7 @@ class Body:
             with tempfile.TemporaryFile(prefix="interceptor-body-", buffering=0) as file:
                 self._fd = os.dup(file.fileno())
         except OSError as error:
-            raise InterceptorError(
-                f"cannot make a temporary file for a body: {error}", "body-spool-failed"
-            ) from error
+            raise SpoolError(f"cannot make a temporary file for a body: {error}") from error
         pieces, self._pieces = self._pieces, []
         self.length = 0
         for piece in pieces:
@@ -79,21 +87,15 @@ class Body:
                 self.length += written
                 view = view[written:]
         except OSError as error:
-            raise InterceptorError(
-                f"cannot write a body to its temporary file: {error}", "body-spool-failed"
-            ) from error
+            raise SpoolError(f"cannot write a body to its temporary file: {error}") from error
 
     def _read(self, size: int, offset: int) -> bytes:
         try:
             data = os.pread(self._fd, size, offset)
         except OSError as error:
-            raise InterceptorError(
-                f"cannot read a body from its temporary file: {error}", "body-spool-failed"
-            ) from error
+            raise SpoolError(f"cannot read a body from its temporary file: {error}") from error
         if not data:
-            raise InterceptorError(
-                "the temporary file of a body became shorter", "body-spool-failed"
-            )
+            raise SpoolError("the temporary file of a body became shorter")
         return data
 
     def chunks(self, size: int = 65536) -> Iterator[bytes]:
@@ -129,9 +131,7 @@ class Body:
             try:
                 made._fd = os.dup(self._fd)
             except OSError as error:
-                raise InterceptorError(
-                    f"cannot copy a body: {error}", "body-spool-failed"
-                ) from error
+                raise SpoolError(f"cannot copy a body: {error}") from error
         return made
 
     def __eq__(self, other: object) -> bool:
