@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import gc
+import tempfile
 from functools import partial
 from typing import Any
 
@@ -307,3 +309,43 @@ class UpgradeTests(HostileTestCase):
         self.assertEqual(peer.take(), b"5\r\n56789\r\n0\r\n\r\nother")
         origin.send(b"words")
         self.assertTrue(client.received.endswith(b"\r\n\r\nwords"))
+
+
+class FullDiskTests(HostileTestCase):
+    """No temporary file can be made."""
+
+    def setUp(self) -> None:
+        def full(**settings: Any) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        self.patch(tempfile, "TemporaryFile", full)
+
+    def test_gathered_bodies_fail_by_name(self):
+        for event, data in (("request", post(5000)), ("response", GET)):
+            recorder = EventRecorder("requestheaders", event)
+            proxy = self.proxy(recorder, body_memory_limit=1000)
+            proxy.origin().respond(lambda request: Response.make(200, b"x" * 5000))
+            client = proxy.client()
+            client.send(data)
+            self.assertIn(b"500 Internal Server Error", client.received)
+            self.assertIn(b"body-spool-failed", client.received)
+            flow = recorder.arguments("requestheaders")[0]
+            self.assertEqual(flow.error.code, "body-spool-failed")
+
+    def test_want_of_a_copy_holds_nothing_up(self):
+        recorder = EventRecorder("requestheaders")
+        proxy = self.proxy(
+            recorder,
+            body_memory_limit=1000,
+            store_streamed_bodies=True,
+            store_streamed_limit=100_000,
+        )
+        proxy.origin().respond(lambda request: Response.make(200, b"y" * 5000))
+        client = proxy.client()
+        client.send(post(5000))
+        response = client.response()
+        assert response is not None
+        self.assertEqual(len(response.content), 5000)
+        flow = recorder.arguments("requestheaders")[0]
+        self.assertTrue(flow.metadata["request_truncated"])
+        self.assertTrue(flow.metadata["response_truncated"])
