@@ -144,11 +144,13 @@ class Tunnel(SideProtocol):
     def start(self, data: bytes) -> None:
         """Begin; ``data`` is what the client has sent already."""
         server = self.server
+        self._data = data
         if server is not None:
             early, server.early = server.early, b""
             server.use(_Greeting(self, server), early)
             server.reading.resume(SETUP)
         if not self._decided:
+            self._data = b""
             self.context.session.side.use(self, data)
 
     def attach(self, side: Side) -> None:
