@@ -349,3 +349,22 @@ class FullDiskTests(HostileTestCase):
         flow = recorder.arguments("requestheaders")[0]
         self.assertTrue(flow.metadata["request_truncated"])
         self.assertTrue(flow.metadata["response_truncated"])
+
+
+class TunnelTests(HostileTestCase):
+    """Peers of a tunnel that speak at the same time."""
+
+    def test_server_speaks_while_the_client_has_spoken_already(self):
+        def greet(server_conn: Any) -> None:
+            # A transport that is paused may still deliver what it has taken from its socket.
+            transport = origin.connections[0].transport
+            transport.peer.protocol.dataReceived(b"220 hello\r\n")
+
+        proxy = self.proxy(EventRecorder(serverconnected=greet))
+        origin = proxy.origin("example.test", 25)
+        client = proxy.client()
+        client.send(
+            b"CONNECT example.test:25 HTTP/1.1\r\nHost: example.test:25\r\n\r\n" + b"EHLO me\r\n"
+        )
+        self.assertTrue(client.received.endswith(b"\r\n\r\n220 hello\r\n"))
+        self.assertEqual(origin.received, b"EHLO me\r\n")
