@@ -103,6 +103,7 @@ class InterceptorService(Service):
         self.environment = Environment(
             reactor, self.options, self.addons.bus, self._connector, rules
         )
+        self.environment.proxy = self.addons.proxy
         self._listeners: list[tuple[ModeSpec, IListeningPort, ProxyFactory]] = []
         self._modes: tuple[ModeSpec, ...] = ()
         self._is_up = False

@@ -72,6 +72,7 @@ class Environment:
         "internal_hosts",
         "options",
         "passthrough",
+        "proxy",
         "rules",
         "sessions",
         "settings",
@@ -92,6 +93,8 @@ class Environment:
         self.rules = rules
         self.internal_hosts: dict[bytes, Answer] = {}
         self.passthrough = Passthrough(clock, options)
+        # Whom log messages name, so that they reach the ``log`` event of this proxy and no other.
+        self.proxy: object = None
         self._handshakes: Handshakes | None = None
         self.settings = Settings.from_options(options)
         self.sessions: set[Session] = set()

@@ -372,6 +372,7 @@ class HTTPExchange:
             self.log.error(
                 "{url}: the destination of a streamed request was changed after it was sent",
                 url=self.flow.request.url,
+                proxy=self._layer.context.environment.proxy,
             )
         if self.flow.killed:
             raise KilledError(self._kill_message())
@@ -433,6 +434,7 @@ class HTTPExchange:
             self.log.warn(
                 "{url}: the response is over body_size_limit and streams on",
                 url=self.flow.request.url,
+                proxy=self._layer.context.environment.proxy,
             )
         return False
 
@@ -521,6 +523,7 @@ class HTTPExchange:
                 "{url}: a stream callable failed\n{traceback}",
                 url=flow.request.pretty_url,
                 traceback=error.traceback,
+                proxy=self._layer.context.environment.proxy,
             )
         if flow.error is None:
             flow.error = Error(message, time.time(), code)
@@ -532,6 +535,7 @@ class HTTPExchange:
             code=code,
             message=message,
             of_flow=True,
+            proxy=self._layer.context.environment.proxy,
         )
         fire = self._hooks.error
         if not self._responding and fire is not None:

@@ -135,6 +135,7 @@ class HTTPLayer(Layer):
             code=error.code,
             message=str(error),
             of_flow=True,
+            proxy=context.environment.proxy,
         )
         fire = context.environment.hooks.error
         if fire is not None:
@@ -144,6 +145,27 @@ class HTTPLayer(Layer):
         status = getattr(error, "status", 400)
         stream.refuse(None, error_response(status, error.code, str(error)))
         stream.side.close(context.environment.settings.close_timeout, linger=True)
+
+
+class NotTLSLayer(HTTPLayer):
+    """Refuses plain HTTP where TLS is due: a server for https would only misunderstand it."""
+
+    name = "not-tls"
+
+    def start(self, data: bytes) -> None:
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()
+        self.context.session.side.use(HTTP1ServerProtocol(self), data)
+
+    def exchange(self, stream: HTTP1ServerProtocol, head: RequestHead) -> Coroutine[Any, Any, None]:
+        assert self.destination is not None
+        host = self.destination[1].decode("utf-8", "surrogateescape")
+        raise RemoteProtocolError(
+            f"the client speaks plain HTTP to port {self.destination[2]} of {host}, where TLS is "
+            "due: its URL should begin with `https://`, or its proxy setting is for another scheme",
+            "client-not-tls",
+        )
 
 
 def host_field(scheme: bytes, host: bytes, port: int) -> bytes:

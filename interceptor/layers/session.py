@@ -102,6 +102,7 @@ class Session(SideProtocol):
             "client {client} refused: {reason}",
             client=format_address(self.context.client_conn.address),
             reason=reason,
+            proxy=self.environment.proxy,
         )
         self.side.abort()
 

@@ -26,6 +26,7 @@ def direct_writer(transport: Any) -> Callable[[bytes], None]:
             or transport._tempDataBuffer
             or not transport.connected
             or transport.disconnecting
+            or transport._aborting
             or transport._writeDisconnected
         ):
             usual(data)
