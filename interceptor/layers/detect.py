@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 _log = Logger()
 
+_HTTP = frozenset((b"http/1.1", b"http/1.0"))
+"""What HTTP is called in ALPN."""
+
 
 def switch(context: Context, proposed: Any, data: bytes) -> None:
     """Propose a layer to ``next_layer``, and start what the hooks make of it.
@@ -130,6 +133,9 @@ class Tunnel(SideProtocol):
     It stands on the client's side until either peer has spoken. A server that speaks first, a
     client that says nothing intelligible, and one that only closes its direction get a plain relay.
     ``server`` is None where nobody has connected yet: the layer that comes does.
+
+    Where the peers have agreed on HTTP (`http_agreed`) it is the client who begins: a server
+    that closes or says anything before has no use, and another connection will take its place.
     """
 
     def __init__(
@@ -185,9 +191,20 @@ class Tunnel(SideProtocol):
             self.context.environment.rules.relay_layer(self.context, self.server, self.destination)
         )
 
+    def server_spoke(self) -> None:
+        """The server has said something, or that it will say nothing, before the client did."""
+        if http_agreed(self.context, self.destination):
+            server, self.server = self.server, None
+            if server is not None:
+                server.abort()
+        else:
+            self.relay()
+
     def server_lost(self) -> None:
         """The server is gone before anything was said."""
-        if not self._decided:
+        if http_agreed(self.context, self.destination):
+            self.server = None
+        elif not self._decided:
             self._decided = True
             self.context.session.side.close()
 
@@ -196,6 +213,11 @@ class Tunnel(SideProtocol):
             return
         self._decided = True
         switch(self.context, layer, self._data)
+
+
+def http_agreed(context: Context, destination: Destination) -> bool:
+    """Whether client and server have agreed, by ALPN, to speak HTTP in the TLS we opened."""
+    return destination[0] == b"https" and context.client_conn.alpn in _HTTP
 
 
 class _Greeting(SideProtocol):
@@ -207,10 +229,10 @@ class _Greeting(SideProtocol):
 
     def dataReceived(self, data: bytes) -> None:
         self._server.hold(data)
-        self._tunnel.relay()
+        self._tunnel.server_spoke()
 
     def read_closed(self) -> None:
-        self._tunnel.relay()
+        self._tunnel.server_spoke()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._tunnel.server_lost()

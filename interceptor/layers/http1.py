@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,6 +19,7 @@ from interceptor.layers.task import Task
 from interceptor.model.connections import format_address
 from interceptor.net.gate import BACKLOG
 from interceptor.net.sides import SideProtocol
+from interceptor.net.unseen import ended_unseen
 from interceptor.wire.framing import Mode
 from interceptor.wire.http1 import HTTP1ClientCodec, HTTP1Limits, HTTP1ServerCodec
 from interceptor.wire.httpevents import CONNECTION_CLOSED, NEED_DATA
@@ -356,25 +356,13 @@ class HTTP1ClientProtocol(_HTTP1Protocol):
 
     def take(self, careful: bool) -> bool:
         """Begin another exchange; False if the connection turns out to be gone."""
-        if self.side.closing or (careful and self._ended_unseen()):
+        if self.side.closing or (careful and ended_unseen(self.side)):
             return False
         self._in_use = True
         self.reused = True
         self.response_begun = False
         self.codec.next_cycle()
         return True
-
-    def _ended_unseen(self) -> bool:
-        """Whether the peer's FIN is there already but the reactor has not told us yet."""
-        peek = getattr(self.side.transport, "socket", None)
-        if peek is None:
-            return False
-        try:
-            return bool(peek.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b"")
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
 
     # The stream
 

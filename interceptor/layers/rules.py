@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 from zope.interface import moduleProvides
 
 from interceptor.interfaces import IRules
-from interceptor.layers.http import HTTPLayer
+from interceptor.layers.detect import http_agreed
+from interceptor.layers.http import HTTPLayer, NotTLSLayer
+from interceptor.layers.socks5 import SOCKS5Layer
 from interceptor.layers.tcp import TCPLayer
 from interceptor.layers.tls import TLSLayer
 from interceptor.wire.tlshello import looks_like_tls
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from interceptor.layers.upstream import Destination
 
 moduleProvides(IRules)
+
+_HTTPS_PORT = 443
 
 # The beginning of a request line, told generously: whatever a server might understand as HTTP must
 # not slip past the hooks as something else, and what is not HTTP after all our codec refuses.
@@ -41,6 +45,8 @@ def first_layer(context: Context, data: bytes) -> Layer | None:
             return None
         if tls:
             return TLSLayer(context, destination)
+    if mode.kind == "socks5":
+        return SOCKS5Layer(context)
     return HTTPLayer(context, destination, rewrite_host=destination is not None)
 
 
@@ -50,10 +56,10 @@ def tunnel_layer(
     """Return what a client speaks inside a tunnel, or None where more bytes are needed."""
     if _HTTP.match(data):
         if _ignored(context, server, destination):
-            return relay_layer(context, server, destination)
-        return HTTPLayer(
-            context, destination, server=server, rewrite_host=context.mode.kind == "reverse"
-        )
+            return TCPLayer(context, server, destination)
+        if destination[0] == b"http" and destination[2] == _HTTPS_PORT:
+            return NotTLSLayer(context, destination, server=server)
+        return _http_layer(context, server, destination)
     tls = looks_like_tls(data)
     if tls:
         return TLSLayer(context, (b"https", *destination[1:]), server)
@@ -63,8 +69,18 @@ def tunnel_layer(
 
 
 def relay_layer(context: Context, server: ServerSide | None, destination: Destination) -> Layer:
-    """Return the layer that passes bytes on as they are: for all that is not understood."""
+    """Return the layer for all that is not understood: it passes bytes on as they are.
+
+    But where the peers agreed on HTTP, that is what it is, right or wrong.
+    """
+    if http_agreed(context, destination):
+        return _http_layer(context, server, destination)
     return TCPLayer(context, server, destination)
+
+
+def _http_layer(context: Context, server: ServerSide | None, destination: Destination) -> Layer:
+    rewrite_host = context.mode.kind == "reverse"
+    return HTTPLayer(context, destination, server=server, rewrite_host=rewrite_host)
 
 
 def _ignored(context: Context, server: ServerSide | None, destination: Destination) -> bool:

@@ -12,6 +12,7 @@ from interceptor.errors import TLSError, UpstreamError
 from interceptor.layers.hooking import run_hook
 from interceptor.layers.serverside import ServerSide, start
 from interceptor.net.gate import SETUP
+from interceptor.net.handshakes import is_address
 from interceptor.net.tls import TLSTransport
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 class Offer:
     """What a server is told in the client's place: ``sni`` (None for none) and ``alpn``.
 
-    ``name`` is the host name or IP address that the server's certificate has to be for.
+    ``name`` is the host name or IP address that the server's certificate has to be for. A hook that
+    sets ``server_conn.sni`` before the handshake decides about both.
     """
 
     name: str
@@ -40,7 +42,9 @@ async def secure(below: ServerSide, host: str, offer: Offer | None) -> ServerSid
     environment = session.environment
     server_conn = below.server_conn
     if offer is None:
-        offer = Offer(host, host, (b"http/1.1",))
+        offer = Offer(host, None if is_address(host) else host, (b"http/1.1",))
+    if server_conn.sni is not None:
+        offer = Offer(server_conn.sni, server_conn.sni, offer.alpn)
     port = server_conn.address[1] if server_conn.address is not None else 0
     handshake = environment.handshakes.to_server(offer.name, port, offer.sni, offer.alpn)
     above = below.stacked()
@@ -84,9 +88,13 @@ async def secure(below: ServerSide, host: str, offer: Offer | None) -> ServerSid
         raise UpstreamError(str(error), error.code, status) from error
     describe_session(server_conn, transport)
     if hooks.tls_established is not None:
-        waiting = hooks.tls_established(server_conn)
-        if waiting is not None:
-            await waiting
+        try:
+            waiting = hooks.tls_established(server_conn)
+            if waiting is not None:
+                await waiting
+        except BaseException:
+            above.abort()
+            raise
     return above
 
 

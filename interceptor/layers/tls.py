@@ -32,9 +32,17 @@ if TYPE_CHECKING:
     from interceptor.layers.upstream import Destination
 
 _HTTP: Final = (b"http/1.1",)
+_UNDERSTAND_PAGES: Final = frozenset((*_HTTP, b"h2", b"http/1.0"))
+
+# Alerts by what went wrong, where the server itself has sent none (RFC 8446, section 6.2).
 _HANDSHAKE_FAILURE: Final = 40
-_BAD_CERTIFICATE: Final = 42
 _INTERNAL_ERROR: Final = 80
+_ALERTS: Final = {
+    "tls-hello-malformed": 50,
+    "tls-hello-too-large": 22,
+    "tls-version": 70,
+    "tls-weak-key": 71,
+}
 
 
 class TLSClientHello:
@@ -116,9 +124,10 @@ class TLSLayer(Layer):
             except UpstreamError as error:
                 failure = error
                 self._server = None
-                if hello.alpn and not set(hello.alpn) & {*_HTTP, b"h2", b"http/1.0"}:
+                if hello.alpn and _UNDERSTAND_PAGES.isdisjoint(hello.alpn):
                     # It would not understand a page: an alert is all that can be said.
-                    self._refuse(_HANDSHAKE_FAILURE, error)
+                    self._log(hello, error)
+                    self._refuse(error)
                     return
         await self._answer(hello, failure)
 
@@ -147,9 +156,8 @@ class TLSLayer(Layer):
         servers = self.context.session.servers
         sni = hello.sni
         if self.context.mode.kind == "reverse":
-            sni = host
-        elif sni is None and not is_address(host):
-            sni = None
+            # What the client calls us is not what the server is called.
+            sni = None if is_address(host) else host
         offer = Offer(sni or host, sni, tuple(each for each in hello.alpn if each != b"h2"))
         servers.offer(host, port, offer)
         if self._server is None:
@@ -170,9 +178,9 @@ class TLSLayer(Layer):
                 if conn.cert is not None:
                     names = server_names(conn.cert, names[0] if names else None)
         try:
-            connection = environment.handshakes.to_client(hello, names, chosen or _HTTP)
+            connection = environment.handshakes.to_client(hello, names, chosen)
         except InterceptorError as error:
-            self._refuse(_INTERNAL_ERROR, error)
+            self._no_answer(hello, error)
             return
         above = Side(environment.clock)
         done: Deferred[None] = Deferred(lambda _: below.abort())
@@ -205,9 +213,12 @@ class TLSLayer(Layer):
         await self._established(transport, above, failure)
 
     def _names(self, hello: ClientHello) -> tuple[str, ...]:
+        """What the client calls whom it speaks with: us, where it was not told of a server."""
         host, _ = self._place()
         sockname = self.context.client_conn.sockname
-        for name in (hello.sni, host, None if sockname is None else sockname[0]):
+        ours = None if sockname is None else sockname[0]
+        known = (ours, host) if self.context.mode.kind == "reverse" else (host, ours)
+        for name in (hello.sni, *known):
             if name:
                 return (name,)
         return ()
@@ -233,7 +244,7 @@ class TLSLayer(Layer):
             above.use(DetectProtocol(context))
             return
         if failure is not None:
-            session.servers.fail(self.destination, failure)
+            session.servers.fail(self.destination, failure, context.server_conn)
         Tunnel(context, self._server, self.destination).start(b"")
 
     # Other ends
@@ -250,7 +261,6 @@ class TLSLayer(Layer):
     def _client_failed(self, hello: ClientHello, error: TLSError) -> None:
         """The client gave the handshake up, or what it sent makes none."""
         environment = self.context.environment
-        client_conn = self.context.client_conn
         host, port = self._place()
         if error.received and error.alert in REFUSALS:
             error = TLSError(
@@ -264,39 +274,52 @@ class TLSLayer(Layer):
             name = hello.sni or host
             if name is not None and self.destination is not None:
                 environment.passthrough.refused(name, port, error.alert)
-        client_conn.tls_error = error
-        self.log.info(
-            "{client} {sni}: {code}: {message}",
-            client=format_address(client_conn.address),
-            sni=hello.sni or host,
-            code=error.code,
-            message=str(error),
-        )
-        if environment.hooks.tls_failed is not None:
-            run_hook(environment.hooks.tls_failed, client_conn)
+        self._tell_failure(hello, error)
         self._let_go()
         self._below.close(environment.settings.close_timeout)
 
     def hello_failed(self, error: InterceptorError) -> None:
         """What the client sent is no hello, or not the whole of one came in time."""
-        environment = self.context.environment
+        self._tell_failure(None, TLSError(str(error), error.code, peer="client"))
+        self._refuse(error)
+
+    def _no_answer(self, hello: ClientHello, error: InterceptorError) -> None:
+        """There is no certificate to answer with."""
+        failure = TLSError(str(error), error.code, peer="client", alert=_INTERNAL_ERROR)
+        self._tell_failure(hello, failure)
+        self._refuse(failure)
+
+    def _tell_failure(self, hello: ClientHello | None, error: TLSError) -> None:
+        """Let log and hooks know that there will be no TLS with the client."""
         client_conn = self.context.client_conn
-        client_conn.tls_error = TLSError(str(error), error.code, peer="client")
+        client_conn.tls_error = error
+        self._log(hello, error)
+        fire = self.context.environment.hooks.tls_failed
+        if fire is not None:
+            run_hook(fire, client_conn)
+
+    def _log(self, hello: ClientHello | None, error: InterceptorError) -> None:
         self.log.info(
-            "{client}: {code}: {message}",
-            client=format_address(client_conn.address),
+            "{client} {name}: {code}: {message}",
+            client=format_address(self.context.client_conn.address),
+            name=(None if hello is None else hello.sni) or self._place()[0] or "-",
             code=error.code,
             message=str(error),
+            proxy=self.context.environment.proxy,
         )
-        if environment.hooks.tls_failed is not None:
-            run_hook(environment.hooks.tls_failed, client_conn)
-        self._refuse(_HANDSHAKE_FAILURE, error)
 
-    def _refuse(self, alert: int, error: InterceptorError) -> None:
-        """Say the little that can be said before TLS is spoken: an alert (RFC 8446, section 6)."""
+    def _refuse(self, error: InterceptorError) -> None:
+        """Say the little that can be said before TLS is spoken: an alert (RFC 8446, section 6).
+
+        It is that of the server, if that was the reason and has sent one.
+        """
         self._let_go()
         below = self._below
         if not below.closing:
+            cause = error.__cause__ if isinstance(error, UpstreamError) else error
+            alert = cause.alert if isinstance(cause, TLSError) else None
+            if alert is None:
+                alert = _ALERTS.get(error.code, _HANDSHAKE_FAILURE)
             below.write(alert_record(alert))
             below.close(self.context.environment.settings.close_timeout, linger=True)
 

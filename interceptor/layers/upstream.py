@@ -42,7 +42,7 @@ class ServerPool:
         self._idle_count = 0
         self._closed = False
         self._offers: dict[tuple[str, int], Offer] = {}
-        self._unreachable: dict[Destination, UpstreamError] = {}
+        self._unreachable: dict[Destination, tuple[UpstreamError, ServerConnection]] = {}
         self._warming: Task | None = None
         self._waiting: list[Deferred[None]] = []
 
@@ -79,8 +79,11 @@ class ServerPool:
 
         Raises `UpstreamError`.
         """
-        failure = self._unreachable.get(destination)
-        if failure is not None:
+        known = self._unreachable.get(destination)
+        if known is not None:
+            failure, server_conn = known
+            if flow is not None:
+                flow.server_conn = server_conn
             raise UpstreamError(str(failure), failure.code, failure.status)
         scheme, name, port = destination
         if scheme not in (b"http", b"https"):
@@ -101,6 +104,8 @@ class ServerPool:
 
         If that fails the request tries again, and tells.
         """
+        if self._session.environment.internal(destination[1]) is not None:
+            return
 
         async def warm_up() -> None:
             self.adopt(await self.open(destination), destination).release()
@@ -118,9 +123,14 @@ class ServerPool:
         """Say to a server what the client said: its SNI, its protocols."""
         self._offers[host, port] = offer
 
-    def fail(self, destination: Destination, error: UpstreamError) -> None:
-        """Let every request to ``destination`` fail: what is wrong with it is known already."""
-        self._unreachable[destination] = error
+    def fail(
+        self, destination: Destination, error: UpstreamError, server_conn: ServerConnection
+    ) -> None:
+        """Let every request to ``destination`` fail: what is wrong with it is known already.
+
+        ``server_conn`` is the connection that failed.
+        """
+        self._unreachable[destination] = error, server_conn
 
     def replace(self, below: ServerSide, above: ServerSide) -> None:
         """A side was wrapped: the one above is the connection now."""

@@ -129,6 +129,11 @@ class TLSTransport(SideProtocol):
         self._below: Any = None
         self._write_below: Callable[[bytes], None] = _ignore
 
+    @property
+    def below(self) -> Any:
+        """The transport that carries the records."""
+        return self._below
+
     # What the side below tells
 
     def attach(self, side: Side) -> None:
