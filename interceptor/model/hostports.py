@@ -63,6 +63,11 @@ def check_host(host: str) -> str:
     return name.lower()
 
 
+def ascii_host(host: str) -> bytes:
+    """The host as protocols carry it; international names in ASCII. Raises `UnicodeError`."""
+    return host.encode("ascii" if host.isascii() else "idna")
+
+
 def check_port(text: str, lowest: int) -> int:
     """The number of a port from ``lowest`` to 65535. Raises `ModeError`."""
     if not is_number(text) or not lowest <= int(text) <= 65535:

@@ -39,17 +39,34 @@ class HTTP1ClientCodec(HTTP1Codec):
     """Faces a server: writes requests, reads their responses.
 
     ``target_form`` is ``origin``, or ``absolute`` when the server is a proxy that is sent
-    requests of ``http`` URLs (RFC 9112 section 3.2).
+    requests of ``http`` URLs (RFC 9112 section 3.2). ``own_fields`` are sent with every request
+    besides its own ones: they are between us and the server, and stand in no message.
     """
 
-    __slots__ = ("_informational", "_keep_alive", "_known", "_method", "_upgrade", "target_form")
+    __slots__ = (
+        "_informational",
+        "_keep_alive",
+        "_known",
+        "_method",
+        "_own_fields",
+        "_upgrade",
+        "target_form",
+    )
 
     _is_response = True
     _fault = response_fault
 
-    def __init__(self, limits: HTTP1Limits, mode: Mode, target_form: str = "origin") -> None:
+    def __init__(
+        self,
+        limits: HTTP1Limits,
+        mode: Mode,
+        target_form: str = "origin",
+        *,
+        own_fields: tuple[tuple[bytes, bytes], ...] = (),
+    ) -> None:
         super().__init__(limits, mode)
         self.target_form = target_form
+        self._own_fields = b"".join([b"%b: %b\r\n" % field for field in own_fields])
         self._state = IDLE
         self._method = b""
         self._upgrade = False
@@ -215,9 +232,10 @@ class HTTP1ClientCodec(HTTP1Codec):
         form = "authority" if method == b"CONNECT" else self.target_form
         flags = self._survey(request.headers)
         upgrade = upgrade and not old and flags & ASKS_UPGRADE != 0
-        head = b"%b%b\r\n" % (
+        head = b"%b%b%b\r\n" % (
             encode_request_line(request, form, b"HTTP/1.0" if old else b"HTTP/1.1"),
             self._encode(request.headers, body, None, upgrade, False, request),
+            self._own_fields,
         )
         self._begin(body)
         self._method = method
