@@ -31,6 +31,7 @@ from twisted.internet.protocol import Protocol, ServerFactory
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
+from interceptor.errors import RemoteProtocolError
 from interceptor.hooks.addons import AddonChain
 from interceptor.hooks.events import EVENTS, PER_ADDON
 from interceptor.hooks.scripts import Script
@@ -392,12 +393,12 @@ class MemoryClient:
 
     def close(self) -> None:
         """Close the connection."""
-        self.peer.close()
+        (self.peer.transport or self.link.client).loseConnection()
         self._proxy.network.flush()
 
     def abort(self) -> None:
         """Reset the connection."""
-        self.peer.transport.abortConnection()
+        self.link.client.abortConnection()
         self._proxy.network.flush()
 
     def response(self, method: bytes = b"GET") -> Response | None:
@@ -441,7 +442,7 @@ class MemoryOrigin:
     It answers each request with the next of the answers that `respond` was given, and with the last
     one from then on; without any it keeps silent, and `send` does what the test wants. The requests
     are in ``requests``, whole; ``connections`` are the raw peers, and with TLS ``handshakes`` what
-    is below each of them, also where the handshake failed.
+    is below each of them, also where the handshake failed. What is no HTTP is only in `received`.
     """
 
     def __init__(
@@ -522,7 +523,11 @@ class _OriginPeer(HalfCloseRecorder):
     def dataReceived(self, data: bytes) -> None:
         super().dataReceived(data)
         self.codec.receive_data(data)
-        self._read()
+        try:
+            self._read()
+        except RemoteProtocolError:
+            # What else the client speaks is for the test to judge.
+            return
 
     def _read(self) -> None:
         while True:

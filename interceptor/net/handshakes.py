@@ -13,7 +13,7 @@ from interceptor.errors import OptionsError, TLSError
 from interceptor.net.authority import Authority
 from interceptor.net.customcerts import CustomCertificates
 from interceptor.net.keylog import KeyLog
-from interceptor.net.leaves import LeafStore, mirror_names
+from interceptor.net.leaves import LeafStore, mirror_names, normal_name
 from interceptor.net.pemfiles import read_identity
 from interceptor.net.tlscontext import (
     VERSIONS,
@@ -108,7 +108,7 @@ class Handshakes:
         identity = ServerIdentity(
             host,
             port,
-            sni if sni and not is_address(sni) else None,
+            _server_name(sni),
             alpn,
             self._legacy_profile if legacy else self._server_profile,
             self._certificates.find(host),
@@ -162,6 +162,13 @@ def is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _server_name(sni: str | None) -> str | None:
+    """What may be sent as server_name: a host's name in ASCII, no address (RFC 6066, section 3)."""
+    if not sni or is_address(sni):
+        return None
+    return sni if sni.isascii() else normal_name(sni)
 
 
 class _ClientCertificates:
