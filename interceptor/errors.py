@@ -48,10 +48,12 @@ class LocalProtocolError(ProtocolError):
 class UpstreamError(InterceptorError):
     """A server or next hop could not be reached, or was lost before it answered.
 
-    ``status`` is what the client is told: 502, or 504 where a deadline passed.
+    ``status`` is what the client is told: 502, or 504 where a deadline passed. ``os_error`` is the
+    number of the system's error (see `errno`), where that is what happened.
     """
 
     code = "upstream-error"
+    os_error: int | None = None
 
     def __init__(self, message: str, code: str, status: int = 502) -> None:
         super().__init__(message, code)

@@ -25,9 +25,11 @@ DEFAULT_PREFIXES: Final = frozenset(
 DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 8080
 
-_KINDS: Final = ("regular", "reverse")
+_KINDS: Final = ("regular", "reverse", "socks5")
 _REVERSE_PORTS: Final = {"http": 80, "https": 443}
-_MODE_SYNTAX: Final = "`regular`, `reverse:http://HOST[:PORT]` or `reverse:https://HOST[:PORT]`"
+_MODE_SYNTAX: Final = (
+    "`regular`, `socks5`, `reverse:http://HOST[:PORT]` or `reverse:https://HOST[:PORT]`"
+)
 _LISTEN_SYNTAX: Final = "PORT, HOST:PORT, [V6]:PORT or a Twisted endpoint string"
 _NO_CREDENTIALS: Final = "credentials are not part of a mode"
 # `reverse:http://user:password`, as `reverse:http://user:password@host` begins.
@@ -57,9 +59,10 @@ class ListenSpec:
 class ModeSpec:
     """What to speak with clients, and where.
 
-    ``kind`` is ``"regular"`` (clients name the server of each request) or ``"reverse"`` (every
-    request goes to ``scheme``, ``host``, ``port``; these are empty and 0 in regular mode). An
-    IPv6 ``host`` has no brackets. ``text`` is the mode as it was written.
+    ``kind`` is ``"regular"`` (clients name the server of each request), ``"socks5"`` (clients name
+    the server of each connection) or ``"reverse"`` (every request goes to ``scheme``, ``host``,
+    ``port``; these are empty and 0 in the other modes). An IPv6 ``host`` has no brackets. ``text``
+    is the mode as it was written.
     """
 
     kind: str
@@ -72,7 +75,7 @@ class ModeSpec:
     @property
     def name(self) -> str:
         """The mode without its listener: ``regular``, ``reverse:http://example.org:8000``."""
-        if self.kind == "regular":
+        if not self.scheme:
             return self.kind
         port = "" if self.port == _REVERSE_PORTS[self.scheme] else f":{self.port}"
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -128,9 +131,9 @@ def parse_modes(
 
 def _parse_kind(mode: str) -> tuple[str, str, str, int]:
     kind, colon, rest = mode.partition(":")
-    if kind == "regular":
+    if kind in ("regular", "socks5"):
         if colon:
-            raise ModeError("nothing but @LISTEN can follow `regular`")
+            raise ModeError(f"nothing but @LISTEN can follow `{kind}`")
         return kind, "", "", 0
     if kind == "reverse":
         scheme, host, port = _parse_url(rest)

@@ -39,10 +39,11 @@ _UNREACHABLE = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Why one attempt failed: the code it counts as, and a phrase."""
+    """Why one attempt failed: the code it counts as, a phrase, and the system's error number."""
 
     code: str
     text: str
+    number: int | None = None
 
 
 def cause_of(reason: Failure) -> Cause:
@@ -56,8 +57,8 @@ def cause_of(reason: Failure) -> Cause:
     if isinstance(value, error.TCPTimedOutError | error.TimeoutError):
         return Cause("connect-timeout", "no answer in time")
     if isinstance(value, error.NoRouteError) or number in _UNREACHABLE:
-        return Cause("connect-unreachable", _phrase(value, number))
-    return Cause("connect-failed", _phrase(value, number))
+        return Cause("connect-unreachable", _phrase(value, number), number)
+    return Cause("connect-failed", _phrase(value, number), number)
 
 
 def explain(destination: HostPort, failures: Sequence[tuple[str, Cause]]) -> UpstreamError:
@@ -72,7 +73,9 @@ def explain(destination: HostPort, failures: Sequence[tuple[str, Cause]]) -> Ups
     code = next((each for each in _TELLING if each in found), "connect-failed")
     if code == "proxy-loop":
         return LoopError(text)
-    return UpstreamError(text, code, 504 if code == "connect-timeout" else 502)
+    failure = UpstreamError(text, code, 504 if code == "connect-timeout" else 502)
+    failure.os_error = next((each.number for _, each in failures if each.code == code), None)
+    return failure
 
 
 def _number(value: BaseException | None) -> int | None:

@@ -23,6 +23,13 @@ class ModeTests(SynchronousTestCase):
     def test_regular(self):
         self.assertEqual(parse_mode("regular"), ModeSpec("regular", "", "", 0, DEFAULT, "regular"))
 
+    def test_socks5(self):
+        self.assertEqual(parse_mode("socks5"), ModeSpec("socks5", "", "", 0, DEFAULT, "socks5"))
+        self.assertEqual(parse_mode("socks5@1080").listen.port, 1080)
+        self.assertEqual(parse_mode("socks5@1080").name, "socks5")
+        self.assertIn("can follow `socks5`", self.refused("socks5:http://a"))
+        self.assertIn("did you mean `socks5`?", self.refused("socks@1080"))
+
     def test_reverse(self):
         text = "reverse:http://Example.org:8000@9000"
         self.assertEqual(
@@ -56,9 +63,10 @@ class ModeTests(SynchronousTestCase):
 
     def test_unknown_modes(self):
         expected = (
-            "expected `regular`, `reverse:http://HOST[:PORT]` or `reverse:https://HOST[:PORT]`"
+            "expected `regular`, `socks5`, `reverse:http://HOST[:PORT]` or "
+            "`reverse:https://HOST[:PORT]`"
         )
-        self.assertEqual(self.refused("socks5"), f"mode `socks5`: {expected}")
+        self.assertEqual(self.refused("http"), f"mode `http`: {expected}")
         self.assertEqual(
             self.refused("regulr@80"), f"mode `regulr@80`: {expected}: did you mean `regular`?"
         )

@@ -168,6 +168,13 @@ class SingleAddressTests(ConnectorTestCase):
             self.refuse(error.getConnectError((number, "x")))
             self.assert_fails(result, "connect-unreachable")
 
+    def test_the_system_s_number_is_kept(self):
+        result = self.connect_name(V6, V4)
+        self.refuse(error.NoRouteError(errno.ENETUNREACH))
+        self.refuse(error.getConnectError((errno.EHOSTUNREACH, "x")))
+        failure = self.failureResultOf(result, UpstreamError)
+        self.assertEqual(failure.value.os_error, errno.ENETUNREACH)
+
     def test_other_failures(self):
         result = self.connect("192.0.2.1")
         self.refuse(error.ConnectError(errno.EPERM, "x"))
