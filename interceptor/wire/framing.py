@@ -148,7 +148,9 @@ def is_end_to_end(lower_name: bytes) -> bool:
     return lower_name in _END_TO_END or lower_name.startswith(_END_TO_END_PREFIXES)
 
 
-_PLAIN_OPTIONS = frozenset((b"close", b"keep-alive", b"upgrade", b"te", b"http2-settings"))
+# Options that take no further field out: either they name none, or what becomes of that field is
+# decided elsewhere. Transfer-Encoding goes with the body as it is sent, whatever the peer named.
+_PLAIN_OPTIONS = frozenset(b"close keep-alive upgrade te http2-settings transfer-encoding".split())
 
 
 def named_by_connection(options: frozenset[bytes]) -> frozenset[bytes]:

@@ -48,6 +48,7 @@ class HTTP1ClientCodec(HTTP1Codec):
         "_keep_alive",
         "_known",
         "_method",
+        "_old_request",
         "_own_fields",
         "_upgrade",
         "target_form",
@@ -71,6 +72,7 @@ class HTTP1ClientCodec(HTTP1Codec):
         self._method = b""
         self._upgrade = False
         self._keep_alive = True
+        self._old_request = False
         self._informational = 0
         # The last response's block with what framed it, and what they were found to mean.
         self._known: tuple[bytes, bytes, bytes, int, Fields, Framing] | None = None
@@ -156,7 +158,8 @@ class HTTP1ClientCodec(HTTP1Codec):
                 return self._informational_head(response, framing)
             if not self._upgrade:
                 raise self._fault("the server switched protocols unasked", "malformed")
-        self._keep_alive = framing.keep_alive
+        # RFC 9112 section 9.3: to HTTP/1.0 a server closes, whether it says so or not.
+        self._keep_alive = framing.keep_alive and not self._old_request
         return ResponseHead(response, framing, self._begin_body(response, framing))
 
     def _read_fields(
@@ -242,6 +245,7 @@ class HTTP1ClientCodec(HTTP1Codec):
         self._upgrade = upgrade
         self._informational = 0
         self._keep_alive = True
+        self._old_request = old
         self._state = HEAD
         self._scanned = self._position
         return head

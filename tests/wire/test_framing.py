@@ -102,6 +102,10 @@ class ConnectionFieldTests(SynchronousTestCase):
         self.assertEqual(named_by_connection(options), {b"x-hop"})
         self.assertEqual(named_by_connection(connection_options(b"keep-alive")), frozenset())
 
+    def test_framing_fields_cannot_be_named(self) -> None:
+        options = connection_options(b"Transfer-Encoding, Content-Length, Host, Trailer, TE")
+        self.assertEqual(named_by_connection(options), frozenset())
+
     def test_end_to_end(self) -> None:
         for name in (
             b"host",
