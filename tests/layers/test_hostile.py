@@ -368,3 +368,36 @@ class TunnelTests(HostileTestCase):
         )
         self.assertTrue(client.received.endswith(b"\r\n\r\n220 hello\r\n"))
         self.assertEqual(origin.received, b"EHLO me\r\n")
+
+
+class DesyncTests(HostileTestCase):
+    """No message leaves in a form that its receiver could end elsewhere than we do."""
+
+    FIELDS = b"Connection: Transfer-Encoding\r\nTransfer-Encoding: chunked\r\n\r\n"
+    BODY = b"5\r\nhello\r\n0\r\n\r\n"
+
+    def test_connection_field_does_not_take_the_coding_out(self):
+        for addons in ((), (EventRecorder("request", "response"),)):
+            proxy = self.proxy(*addons)
+            origin = proxy.origin().respond(b"HTTP/1.1 200 OK\r\n" + self.FIELDS + self.BODY)
+            client = proxy.client()
+            client.send(
+                b"POST http://example.test/ HTTP/1.1\r\nHost: example.test\r\n"
+                + self.FIELDS
+                + self.BODY
+            )
+            expected = b"Transfer-Encoding: chunked\r\n\r\n" + self.BODY
+            self.assertTrue(origin.received.endswith(expected), origin.received)
+            self.assertTrue(client.received.endswith(expected), client.received)
+
+    def test_connection_is_not_reused_after_http_1_0(self):
+        proxy = self.proxy()
+        origin = proxy.origin().respond(OK)
+        client = proxy.client()
+        old = GET.replace(b"HTTP/1.1", b"HTTP/1.0").replace(
+            b"\r\n\r\n", b"\r\nConnection: keep-alive\r\n\r\n"
+        )
+        client.send(old)
+        client.send(GET)
+        self.assertEqual(client.received.count(b"200 OK"), 2)
+        self.assertEqual(len(origin.connections), 2)
