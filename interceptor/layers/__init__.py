@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from interceptor.layers.context import Context, Layer, RootLayer
 from interceptor.layers.http import HTTPLayer
+from interceptor.layers.socks5 import SOCKS5Layer
 from interceptor.layers.tcp import TCPLayer
 from interceptor.layers.tls import TLSLayer
 
-__all__ = ["Context", "HTTPLayer", "Layer", "RootLayer", "TCPLayer", "TLSLayer"]
+__all__ = ["Context", "HTTPLayer", "Layer", "RootLayer", "SOCKS5Layer", "TCPLayer", "TLSLayer"]

@@ -53,7 +53,7 @@ CORE_OPTIONS: Final[tuple[Option, ...]] = (
             "sequence",
             ("regular@127.0.0.1:8080",),
             "What to listen for: regular, socks5 or reverse:http://HOST[:PORT], each optionally "
-            "followed by @LISTEN, which is PORT, HOST:PORT, [V6]:PORT or a Twisted endpoint string.",
+            "followed by @LISTEN: PORT, HOST:PORT, [V6]:PORT or a Twisted endpoint string.",
         ),
     ),
     *_group(
