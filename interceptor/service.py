@@ -35,6 +35,7 @@ from interceptor.net.upstream import ConnectSettings, UpstreamConnector
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IListeningPort
 
+    from interceptor.layers.passthrough import Passthrough
     from interceptor.model.options import Options
     from interceptor.net.authority import Authority
 
@@ -125,6 +126,11 @@ class InterceptorService(Service):
     def authority(self) -> Authority:
         """Whose certificate clients are to trust. Raises `AuthorityError` where there is none."""
         return self.environment.handshakes.authority
+
+    @property
+    def passthrough(self) -> Passthrough:
+        """Which connections are left alone; what was learned of clients can be read and removed."""
+        return self.environment.passthrough
 
     def shutdown(self) -> Deferred[None]:
         """Stop the proxy; where it is a program of its own, end that (``on_shutdown``)."""

@@ -241,6 +241,9 @@ class IMaster(Interface):
     addons = Attribute("The `AddonChain`: ``add(addon)``, ``remove(addon)``, ``get(name)``.")
     options = Attribute("The proxy's `Options`; the same as ``ctx.options``.")
     listeners = Attribute("The addresses that are listened on, one text each.")
+    passthrough = Attribute(
+        "Which connections are left alone; what was learned: ``entries()``, ``remove(name)``."
+    )
 
     def shutdown() -> Deferred[None]:
         """Stop the proxy in an orderly way; fires when it has stopped."""
