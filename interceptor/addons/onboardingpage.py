@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import Final
 
+from interceptor.model.http import Response
+from interceptor.net.authority import CERTIFICATE_NAME, Authority, common_name
 from interceptor.trusthelp import GUIDES, Files, Guide, Step
 
 _STYLE: Final = """
@@ -33,11 +35,15 @@ summary { cursor: pointer; font-weight: bold; padding: .7rem 0 }
 """
 _STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 
-CONTENT_SECURITY_POLICY: Final = (
-    f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-"""What the pages may do: show themselves, in their own style."""
+_FIELDS: Final = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": (
+        f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
 
 DOWNLOADS: Final = {
     "/ca.pem": ("PEM", "most programs and systems", "application/pem-certificate-chain"),
@@ -70,6 +76,40 @@ class Facts:
     fingerprint: str
     expires: str
     proxy: tuple[str, int] | None
+
+
+def front(authority: Authority, proxy: tuple[str, int] | None, user_agent: str) -> Response:
+    """Answer with the page about ``authority``; the other arguments as for `render_page`."""
+    certificate = authority.anchor
+    facts = Facts(
+        common_name(certificate) or certificate.subject.rfc4514_string(),
+        authority.fingerprint(),
+        f"{certificate.not_valid_after_utc:%Y-%m-%d}",
+        proxy,
+    )
+    return _html(200, render_page(facts, user_agent))
+
+
+def notice(status: int, title: str, text: str) -> Response:
+    """Answer with a page that says one thing."""
+    return _html(status, render_notice(title, text))
+
+
+def download(path: str, authority: Authority) -> Response:
+    """Answer with the certificate, in the format of one of the paths in `DOWNLOADS`."""
+    form = path.rpartition(".")[2]
+    content = {"pem": authority.pem, "cer": authority.der, "p12": authority.p12}[form]
+    fields = {
+        **_FIELDS,
+        "Content-Type": DOWNLOADS[path][2],
+        "Content-Disposition": f'attachment; filename="{CERTIFICATE_NAME}.{form}"',
+    }
+    return Response.make(200, content, fields)
+
+
+def _html(status: int, text: str) -> Response:
+    fields = {**_FIELDS, "Content-Type": "text/html; charset=utf-8"}
+    return Response.make(status, text.encode("utf-8", "replace"), fields)
 
 
 def render_page(facts: Facts, user_agent: str = "") -> str:
