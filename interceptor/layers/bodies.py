@@ -6,12 +6,16 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.defer import Deferred
+
 from interceptor.errors import InterceptorError
 from interceptor.layers.failures import StreamCallableError, reset_error
 from interceptor.model.body import Body, SpoolError
 from interceptor.wire.httpevents import NEED_DATA, Data, EndOfMessage
 
 if TYPE_CHECKING:
+    from twisted.internet.interfaces import IReactorTime
+
     from interceptor.layers.environment import Settings
     from interceptor.model.message import Message
 
@@ -103,7 +107,16 @@ class Relay:
     chunks and before the end: it raises where nothing more may be sent.
     """
 
-    __slots__ = ("_attend", "_message", "_sink", "_source", "_stored", "_transform")
+    __slots__ = (
+        "_attend",
+        "_clock",
+        "_message",
+        "_sink",
+        "_source",
+        "_stored",
+        "_timeout",
+        "_transform",
+    )
 
     def __init__(
         self,
@@ -112,12 +125,15 @@ class Relay:
         message: Message,
         settings: Settings,
         attend: Callable[[], Awaitable[None]],
+        clock: IReactorTime,
     ) -> None:
         self._source = source
         self._sink = sink
         self._message = message
         self._transform = message.stream if callable(message.stream) else None
         self._attend = attend
+        self._clock = clock
+        self._timeout = settings.hook_timeout
         self._stored: Stored | None = None
         if settings.store_streamed_bodies:
             self._stored = Stored(settings.store_streamed_limit, settings.body_memory_limit)
@@ -205,7 +221,7 @@ class Relay:
         try:
             made = self._transform(data)
             if hasattr(made, "__await__"):
-                made = await made
+                made = await self._in_time(made)
             if made is None:
                 return []
             chunks = [made] if isinstance(made, _BYTES) else list(made)
@@ -217,6 +233,13 @@ class Relay:
             raise
         except Exception as error:
             raise StreamCallableError(error) from error
+
+    async def _in_time(self, made: Any) -> Any:
+        """Wait for what a callable makes, as long as hooks may take."""
+        waiting = made if isinstance(made, Deferred) else Deferred.fromCoroutine(made)
+        if self._timeout:
+            waiting.addTimeout(self._timeout, self._clock)
+        return await waiting
 
 
 class Stored:

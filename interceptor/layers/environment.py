@@ -46,6 +46,7 @@ class Settings:
     write_timeout: float
     close_timeout: float
     tls_timeout: float
+    hook_timeout: float
     connection_strategy: str
     retry_stale: bool
 

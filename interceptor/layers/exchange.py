@@ -306,12 +306,12 @@ class HTTPExchange:
                 # A hook took the expectation away: no server will meet it.
                 self._stream.send_continue()
         if not gathered:
-            relay = Relay(self._stream, server, request, self._settings, self._attend_to_kill)
+            relay = self._relay(self._stream, server, request, self._attend_to_kill)
             server.send_head(request, None if relay.changes else head.framing.length)
             self._start_pump(self._stream_request(relay, body))
         elif callable(request.stream) and not head.end_of_message:
             # It was gathered for an addon that must not be passed by.
-            relay = Relay(None, server, request, self._settings, self._attend_to_kill)
+            relay = self._relay(None, server, request, self._attend_to_kill)
             server.send_head(request, None)
             self._start_pump(self._transform_request(relay, body))
         elif isinstance(body, Body):
@@ -319,6 +319,10 @@ class HTTPExchange:
             self._start_pump(self._upload(server, body))
         else:
             server.send_message(request, body or b"")
+
+    def _relay(self, source: Any, sink: Any, message: Request | Response, attend: Any) -> Relay:
+        clock = self._layer.context.environment.clock
+        return Relay(source, sink, message, self._settings, attend, clock)
 
     def _start_pump(self, coroutine: Any) -> None:
         self._request_sent = Deferred()
@@ -445,7 +449,7 @@ class HTTPExchange:
         request, response = flow.request, head.response
         check_final(response)
         response.attach_body(None)
-        relay = Relay(server, stream, response, self._settings, self._attend_if_asked)
+        relay = self._relay(server, stream, response, self._attend_if_asked)
         event = server.next_event() if gathered is None else NEED_DATA
         if type(event) is Data and event.end_of_message and not relay.changes:
             # All of it came with the head: both leave together.

@@ -114,6 +114,7 @@ class HTTP1ClientCodec(HTTP1Codec):
             self._skip_empty_lines()
         found = self._find_head()
         if found is None:
+            self._check_beginning()
             if not self._eof:
                 return NEED_DATA
             raise self._fault("the connection ended inside the head", "truncated")
@@ -181,6 +182,12 @@ class HTTP1ClientCodec(HTTP1Codec):
         if len(fields) > self._limits.field_count:
             self._check_count(fields)
         return fields, raw, anomalies
+
+    def _check_beginning(self) -> None:
+        """Tell at once what can become no status line, rather than wait for the end of it."""
+        beginning = bytes(self._buffer[self._position : self._position + 7]).lstrip(b"\r\n")[:5]
+        if not b"HTTP/".startswith(beginning.upper()):
+            raise self._fault(f"{beginning!r} begins no status line", "malformed")
 
     def _informational_head(self, response: Response, framing: Framing) -> ResponseHead:
         self._informational += 1

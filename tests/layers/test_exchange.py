@@ -421,6 +421,27 @@ class FailureTests(ExchangeTestCase):
         self.assertEqual(response.status_code, 502)
         self.assertEqual(self.code(recorder), "response-malformed")
 
+    def test_server_that_speaks_something_else_is_told_at_once(self):
+        proxy, client, recorder = self.started()
+        proxy.origin().respond(b"SSH-2.0-OpenSSH\r\n")
+        client.send(GET)
+        self.assertEqual(self.code(recorder), "response-malformed")
+
+    def test_stream_callable_that_never_answers(self):
+        proxy, client, recorder = self.started(
+            EventRecorder(
+                responseheaders=lambda flow: setattr(
+                    flow.response, "stream", lambda data: Deferred()
+                )
+            ),
+            hook_timeout=3,
+        )
+        proxy.origin().respond(OK)
+        client.send(GET)
+        proxy.advance(3)
+        self.assertEqual(self.code(recorder), "stream-failed")
+        self.assertTrue(client.closed)
+
     def test_truncated_body_stays_truncated(self):
         proxy, client, recorder = self.started(
             EventRecorder(responseheaders=lambda flow: setattr(flow.response, "stream", True))
