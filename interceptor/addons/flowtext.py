@@ -15,10 +15,11 @@ from interceptor.model.charsets import declared
 from interceptor.model.connections import format_address
 
 if TYPE_CHECKING:
-    from interceptor.model.flow import HTTPFlow
+    from interceptor.model.flow import Flow, HTTPFlow
     from interceptor.model.headers import Headers
     from interceptor.model.http import Request, Response
     from interceptor.model.message import Message
+    from interceptor.model.tcpflow import TCPFlow
 
 URL_LIMIT: Final = 2000
 """Characters of a URL that are shown."""
@@ -120,7 +121,7 @@ def summary(flow: HTTPFlow, style: Style = PLAIN) -> str:
     The fields are always in this order, one space apart, ``-`` for what there is not. A flow that
     failed ends in ``error:``, the error's code and its message.
     """
-    response, error = flow.response, flow.error
+    response = flow.response
     start = _start(flow, style)
     if response is None:
         fields = f"{start} - - -"
@@ -133,10 +134,7 @@ def summary(flow: HTTPFlow, style: Style = PLAIN) -> str:
         )
     duration = flow_duration(flow)
     fields += " -" if duration is None else f" {milliseconds_text(duration)}"
-    if error is not None:
-        code = f"{escape(error.code)}: " if error.code else ""
-        fields += f" {style.error}error: {code}{escape(cut(error.msg, VALUE_LIMIT))}{style.end}"
-    return fields
+    return fields + _error(flow, style)
 
 
 def connect_summary(flow: HTTPFlow, style: Style = PLAIN) -> str:
@@ -144,6 +142,33 @@ def connect_summary(flow: HTTPFlow, style: Style = PLAIN) -> str:
     if flow.response is not None and not 200 <= flow.response.status_code < 300:
         return summary(flow, style)
     return f"{_start(flow, style)} tunnel"
+
+
+def tcp_summary(flow: TCPFlow, style: Style = PLAIN) -> str:
+    """Client, ``TCP``, server, why TLS was left alone, bytes from either peer, milliseconds."""
+    client, server = format_address(flow.client_conn.address), _tcp_server(flow)
+    reason = escape(str(flow.metadata.get("passthrough", "-")))
+    fields = (
+        f"{style.dim}{client}{style.end} {style.strong}TCP{style.end} {server} {reason} "
+        f"{size_text(flow.bytes_from_client)} {size_text(flow.bytes_from_server)}"
+    )
+    end = flow.timestamp_end
+    if end is None:
+        return f"{fields} -{_error(flow, style)}"
+    duration = milliseconds_text(max(0.0, end - flow.timestamp_created))
+    return f"{fields} {duration}{_error(flow, style)}"
+
+
+def _tcp_server(flow: TCPFlow) -> str:
+    return escape(cut(format_address(flow.server_conn.address), URL_LIMIT))
+
+
+def _error(flow: Flow, style: Style) -> str:
+    error = flow.error
+    if error is None:
+        return ""
+    code = f"{escape(error.code)}: " if error.code else ""
+    return f" {style.error}error: {code}{escape(cut(error.msg, VALUE_LIMIT))}{style.end}"
 
 
 def _start(flow: HTTPFlow, style: Style) -> str:

@@ -17,6 +17,7 @@ from interceptor.addons.flowtext import (
     request_head,
     response_head,
     summary,
+    tcp_summary,
 )
 from interceptor.addons.output import IOutputReactor, LineOutput
 from interceptor.errors import FilterError, OptionsError
@@ -24,8 +25,9 @@ from interceptor.filters.expression import Filter, parse
 
 if TYPE_CHECKING:
     from interceptor.hooks.addons import AddonChain
-    from interceptor.model.flow import HTTPFlow
+    from interceptor.model.flow import Flow, HTTPFlow
     from interceptor.model.options import Options
+    from interceptor.model.tcpflow import TCPFlow
 
 
 class Printer:
@@ -34,7 +36,7 @@ class Printer:
     The options it heeds: ``flow_detail`` (0 prints nothing, 1 a line, 2 the headers as well, 3 the
     bodies as well), ``view_filter`` and ``color``. ``reveal`` shows the values of
     ``Authorization``, ``Cookie`` and the like. A CONNECT tunnel gets its line when it is asked
-    for, and another if it fails.
+    for, and another if it fails. A connection that is passed on as it is gets one at its end.
 
     It only observes: bodies are not kept for its sake, so that as a rule it has none to print and
     none to search. `BodyPrinter` is for those, and `keep_printer` for choosing.
@@ -82,10 +84,14 @@ class Printer:
         if self._chosen(flow):
             self._print(flow, summary(flow, self._style))
 
+    def tcp_end(self, flow: TCPFlow) -> None:
+        if self._chosen(flow):
+            self._output.write(tcp_summary(flow, self._style))
+
     def done(self) -> Deferred[None]:
         return self._output.drain()
 
-    def _chosen(self, flow: HTTPFlow) -> bool:
+    def _chosen(self, flow: Flow) -> bool:
         return self._detail > 0 and (self._filter is None or self._filter(flow))
 
     def _print(self, flow: HTTPFlow, line: str) -> None:

@@ -93,6 +93,10 @@ class HookBus(HookRules):
     error: Fire | None
     intercept: Fire | None
     resume: Fire | None
+    tcp_start: Fire | None
+    tcp_message: Fire | None
+    tcp_error: Fire | None
+    tcp_end: Fire | None
 
     def __init__(
         self,

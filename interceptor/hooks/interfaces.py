@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from interceptor.model.connections import ClientConnection, ServerConnection
     from interceptor.model.flow import HTTPFlow
     from interceptor.model.options import Options
+    from interceptor.model.tcpflow import TCPFlow
 
 
 class ILifecycleHooks(Interface):
@@ -231,7 +232,44 @@ class ITLSHooks(Interface):
         """
 
 
-HOOK_INTERFACES = (ILifecycleHooks, IConnectionHooks, ITLSHooks, IHTTPHooks)
+class ITCPHooks(Interface):
+    """Connections that are passed on as they are: tunnels, upgrades, TLS that is left alone.
+
+    ``flow.client_conn`` and ``flow.server_conn`` are the two ends, ``flow.metadata`` has
+    ``passthrough`` where TLS was left alone, and says why. ``flow.kill()`` ends both connections,
+    ``flow.intercept()`` holds them after the event until ``flow.resume()``. The events come for
+    connections that began after somebody began to listen; who does not listen pays nothing.
+    """
+
+    taggedValue("title", "TCP events")
+
+    def tcp_start(flow: TCPFlow) -> None:
+        """Called when bytes are about to be passed on, before any of them is.
+
+        Where there is no connection to the server yet, it is made afterwards.
+        """
+
+    def tcp_message(flow: TCPFlow) -> None:
+        """Called for all bytes that arrive at once, from either peer, before they are passed on.
+
+        ``flow.messages[-1]`` has them in ``content``, which may be changed; ``from_client`` says
+        where they came from. Empty ``content`` is not passed on. The messages of a flow come one
+        after another, both directions included, and nothing more is read meanwhile. Where a message
+        begins and ends means nothing: TCP has no messages. Of those before the latest are kept up
+        to ``body_memory_limit``; ``flow.forgotten`` counts the others.
+        """
+
+    def tcp_error(flow: TCPFlow) -> None:
+        """Called when a connection failed or was killed; ``flow.error`` says why."""
+
+    def tcp_end(flow: TCPFlow) -> None:
+        """Called last and once for each `tcp_start`, after `tcp_error` too.
+
+        ``flow.bytes_from_client`` and ``flow.bytes_from_server`` say how much has come.
+        """
+
+
+HOOK_INTERFACES = (ILifecycleHooks, IConnectionHooks, ITLSHooks, IHTTPHooks, ITCPHooks)
 """All interfaces that declare events, in the order of the reference."""
 
 

@@ -23,9 +23,13 @@ from interceptor.addons.flowtext import (
     response_head,
     size_text,
     summary,
+    tcp_summary,
 )
+from interceptor.model.connections import ServerConnection
+from interceptor.model.flow import Error
 from interceptor.model.headers import Headers
 from interceptor.model.http import Request, Response
+from interceptor.model.tcpflow import TCPFlow
 from tests.filters.flows import answered, failed, http_flow
 
 
@@ -302,3 +306,30 @@ class BodyTests(SynchronousTestCase):
         lines = self.lines(bomb, {"Content-Encoding": "gzip"})
         self.assertEqual(2, len(lines))
         self.assertTrue(lines[0].startswith("    xxx"))
+
+
+class TCPTests(SynchronousTestCase):
+    """The line of a connection that was passed on as it is."""
+
+    def flow(self) -> TCPFlow:
+        http = answered()
+        flow = TCPFlow(http.client_conn, ServerConnection(("example.com", 443)))
+        flow.bytes_from_client, flow.bytes_from_server = 517, 3300
+        return flow
+
+    def test_fields_in_their_order(self):
+        flow = self.flow()
+        flow.metadata["passthrough"] = "ignore_hosts"
+        flow.timestamp_end = flow.timestamp_created + 0.25
+        self.assertEqual(
+            "127.0.0.1:51234 TCP example.com:443 ignore_hosts 517b 3.2k 250ms", tcp_summary(flow)
+        )
+
+    def test_error(self):
+        flow = self.flow()
+        flow.error = Error("refused\n", code="connect-refused")
+        self.assertEqual(
+            "127.0.0.1:51234 TCP example.com:443 - 517b 3.2k - "
+            "error: connect-refused: refused\\x0a",
+            tcp_summary(flow),
+        )

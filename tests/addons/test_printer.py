@@ -12,6 +12,7 @@ from interceptor.addons.printer import Printer, keep_printer
 from interceptor.errors import OptionsError
 from interceptor.hooks.addons import AddonChain
 from interceptor.model.coreoptions import core_options
+from interceptor.model.tcpflow import TCPFlow
 from tests.addons.reactors import ThreadClock
 from tests.filters.flows import answered, failed, http_flow
 
@@ -57,6 +58,14 @@ class PrinterTests(SynchronousTestCase):
         self.assertIn(" 200 - 0b 500ms", lines[0])
         self.assertIn(" error: connect-refused", lines[1])
         self.assertTrue(lines[2].endswith(" tunnel"))
+
+    def test_a_line_for_a_relay_that_ended(self):
+        printer = self.printer(view_filter="~tcp")
+        http = answered()
+        printer.response(http)
+        printer.tcp_end(TCPFlow(http.client_conn, http.server_conn))
+        [line] = self.printed().splitlines()
+        self.assertIn(" TCP ", line)
 
     def test_nothing(self):
         printer = self.printer(flow_detail=0)
