@@ -117,8 +117,16 @@ class Session(SideProtocol):
         self.environment.session_ended(self)
         self.servers.close()
         fire = self.environment.hooks.clientdisconnect
-        if fire is not None:
-            run_hook(fire, self.root_layer)
+        waiting = None if fire is None else run_hook(fire, self.root_layer)
+        if waiting is None:
+            self._let_go()
+        else:
+            waiting.addCallback(self._let_go)
+
+    def _let_go(self, _: None = None) -> None:
+        """Untie what refers to each other, so that all of it is freed without the collector."""
+        self.context.layers.clear()
+        del self.context, self.root_layer
 
     def shut_down(self) -> None:
         """Close the client's connection: at once if it is idle, else after its exchange."""
@@ -141,7 +149,9 @@ class ClientSide(Side):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         super().connectionLost(reason)
-        self.session.client_lost()
+        session = self.session
+        del self.session
+        session.client_lost()
 
 
 class ProxyFactory(Factory):
@@ -187,8 +197,10 @@ class _HeldSide(ClientSide):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         Side.connectionLost(self, reason)
-        if hasattr(self.session, "context"):
-            self.session.client_lost()
+        session = self.session
+        del self.session
+        if hasattr(session, "context"):
+            session.client_lost()
 
 
 def endpoint_address(address: Any) -> tuple[str, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING
+from weakref import ref
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -36,7 +37,8 @@ class ServerPool:
     log = Logger()
 
     def __init__(self, session: Session) -> None:
-        self._session = session
+        # The session owns this pool, and who works with the pool keeps the session.
+        self._owner = ref(session)
         self._sides: set[ServerSide] = set()
         self._idle: dict[Destination, list[HTTP1ClientProtocol]] = {}
         self._idle_count = 0
@@ -45,6 +47,12 @@ class ServerPool:
         self._unreachable: dict[Destination, tuple[UpstreamError, ServerConnection]] = {}
         self._warming: Task | None = None
         self._waiting: list[Deferred[None]] = []
+
+    @property
+    def _session(self) -> Session:
+        session = self._owner()
+        assert session is not None
+        return session
 
     async def acquire(
         self, destination: Destination, flow: Flow, *, fresh: bool, careful: bool
@@ -57,6 +65,7 @@ class ServerPool:
         that the reactor has not reported yet: for requests that must not be sent twice. Raises
         `UpstreamError`.
         """
+        self._check_open()
         if not fresh:
             idle = self._idle.get(destination)
             while idle:
@@ -180,6 +189,7 @@ class ServerPool:
         a failed connect tells with whom it failed. A hook may change the address, or refuse. Raises
         `UpstreamError`.
         """
+        self._check_open()
         session = self._session
         environment = session.environment
         hooks = environment.hooks
@@ -261,6 +271,11 @@ class ServerPool:
         fire = self._session.environment.hooks.serverconnect_failed
         if fire is not None:
             run_hook(fire, server_conn)
+
+    def _check_open(self) -> None:
+        """Raise `UpstreamError` where the session is over: nobody would read what came."""
+        if self._closed:
+            raise UpstreamError("the client is gone", "client-disconnected")
 
     def lost(self, side: ServerSide) -> None:
         """A connection is gone."""
