@@ -235,7 +235,10 @@ def serve(options: Options) -> int:
     """
     from twisted.internet import reactor
 
-    return Foreground(_service(options, reactor, _announce), reactor).run()
+    from interceptor.garbage import settle
+
+    service = _service(options, reactor, _announce)
+    return Foreground(service, reactor, when_started=settle).run()
 
 
 def serve_with(command: Sequence[str], options: Options) -> int:
@@ -248,13 +251,15 @@ def serve_with(command: Sequence[str], options: Options) -> int:
 
     from twisted.internet import reactor
 
+    from interceptor.garbage import settle
     from interceptor.launch.run import CommandRun
 
     announce = _announce if options.log_level in ("debug", "info") else lambda line: None
     run = CommandRun(command, os.environ, reactor)
     try:
         with redirect_stdout(_stderr()):
-            return Foreground(_service(options, reactor, announce), reactor, run).run()
+            service = _service(options, reactor, announce)
+            return Foreground(service, reactor, run, when_started=settle).run()
     finally:
         run.close()
 
@@ -282,16 +287,23 @@ def _stderr() -> TextIO:
 class Foreground:
     """Runs a service on a reactor of its own until a signal, or a failure to start, ends it.
 
-    With a command it runs until that ends, and signals are the command's.
+    With a command it runs until that ends, and signals are the command's. ``when_started`` is given
+    the service once that has started, and returns it.
     """
 
     def __init__(
-        self, service: InterceptorService, reactor: Any, command: CommandRun | None = None
+        self,
+        service: InterceptorService,
+        reactor: Any,
+        command: CommandRun | None = None,
+        *,
+        when_started: Callable[[Any], object] | None = None,
     ) -> None:
         self._service = service
         service.on_shutdown = self._shut_down
         self._reactor = reactor
         self._command = command
+        self._when_started = when_started
         self._command_runs = False
         self._status = 0
         self._stopping = False
@@ -320,6 +332,8 @@ class Foreground:
             return self._service.started
 
         starting = maybeDeferred(start)
+        if self._when_started is not None:
+            starting.addCallback(self._when_started)
         if self._command is not None:
             starting.addCallback(self._start_command, self._command)
         starting.addErrback(self._failed)

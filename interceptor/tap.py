@@ -103,17 +103,23 @@ class Options(usage.Options):
 class Supervised(Service):
     """Runs a proxy service, and ends the program when that cannot start.
 
-    ``fail`` is called with the `Failure`, once the log has it. With ``raises`` a failure that is
+    ``when_started`` is called once it has, ``fail`` with the `Failure`, once the log has it. With ``raises`` a failure that is
     known when `startService` ends is raised instead: a program that is about to become a daemon
     tells its caller of that.
     """
 
     def __init__(
-        self, proxy: Any, fail: Callable[[Failure], object], *, raises: bool = False
+        self,
+        proxy: Any,
+        fail: Callable[[Failure], object],
+        *,
+        raises: bool = False,
+        when_started: Callable[[Any], object] | None = None,
     ) -> None:
         self._proxy = proxy
         self._fail = fail
         self._raises = raises
+        self._when_started = when_started
 
     def startService(self) -> None:
         Service.startService(self)
@@ -123,6 +129,8 @@ class Supervised(Service):
             return self._proxy.started
 
         starting = maybeDeferred(start)
+        if self._when_started is not None:
+            starting.addCallback(self._when_started)
         early: list[Failure] = []
         if self._raises and starting.called:
             starting.addErrback(early.append)
@@ -154,6 +162,7 @@ def makeService(options: Options) -> IService:
     """Give the service that ``twistd`` or ``twist`` runs."""
     from twisted.internet import reactor
 
+    from interceptor.garbage import settle
     from interceptor.service import InterceptorService
 
     proxy = InterceptorService(
@@ -163,7 +172,7 @@ def makeService(options: Options) -> IService:
     # Only twistd becomes a daemon, and only where it is not told to stay.
     parent = getattr(options, "parent", None) or {}
     daemon = "nodaemon" in parent and not parent["nodaemon"]
-    return Supervised(proxy, lambda failure: _end(reactor), raises=daemon)
+    return Supervised(proxy, lambda failure: _end(reactor), raises=daemon, when_started=settle)
 
 
 def _announce(line: str) -> None:

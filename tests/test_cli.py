@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from interceptor import __version__, cli
@@ -376,6 +376,13 @@ class ForegroundTests(SynchronousTestCase):
         self.foreground.run()
         self.assertIs(self.signals[signal.SIGHUP], signal.SIG_IGN)
         self.assertIsNot(self.signals[signal.SIGTERM], signal.SIG_IGN)
+
+    def test_what_is_to_follow_the_start_gets_the_service(self):
+        seen: list[object] = []
+        self.foreground._when_started = seen.append
+        self.service.started = succeed("service")
+        self.foreground.run()
+        self.assertEqual(seen, ["service"])
 
     def test_a_failure_to_start_stops_and_is_raised(self):
         self.service.started = fail(ListenError("in use"))

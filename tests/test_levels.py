@@ -38,6 +38,7 @@ LEVELS: Mapping[str, int] = {
     "addons": 6,
     "config": 7,
     "console": 7,
+    "garbage": 7,
     "launch": 7,
     "service": 7,
     "stdout": 7,

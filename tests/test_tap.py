@@ -135,6 +135,14 @@ class SupervisedTests(SynchronousTestCase):
         self.successResultOf(stopping)
         self.assertEqual((self.proxy.calls, self.failures), (["start", "stop"], []))
 
+    def test_what_is_to_follow_the_start_waits_for_it(self):
+        seen: list[object] = []
+        started: Deferred[Any] = Deferred()
+        self.supervised(started, when_started=seen.append).startService()
+        self.assertEqual(seen, [])
+        started.callback("service")
+        self.assertEqual(seen, ["service"])
+
     def test_a_failure_is_reported_once_it_is_there(self):
         started: Deferred[Any] = Deferred()
         self.supervised(started).startService()
