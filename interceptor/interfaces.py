@@ -105,6 +105,9 @@ class IUpstreamConnector(Interface):
     ) -> Deferred[IProtocol]:
         """Connect within ``timeout`` seconds; errback with `UpstreamError`."""
 
+    def resolve(host: str, *, timeout: float) -> Deferred[tuple[str, ...]]:
+        """Fire with the addresses of ``host``, at least one; errback with `UpstreamError`."""
+
 
 class IRules(Interface):
     """The policy that proposes layers; ``next_layer`` hooks may overrule it."""

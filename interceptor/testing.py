@@ -268,7 +268,7 @@ class MemoryProxy:
         ``tls`` are arguments of `MemoryClient.start_tls`.
         """
         client = self.client(chunk)
-        if self.factory.mode.kind == "regular":
+        if self.factory.mode.kind in ("regular", "upstream"):
             client.connect(host, port)
         return client.start_tls(host, **tls)
 

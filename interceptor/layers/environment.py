@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, TimeoutError
 
+from interceptor.layers.nexthop import NextHops
 from interceptor.layers.passthrough import Passthrough
 from interceptor.net.handshakes import TLS_OPTIONS, Handshakes
 
@@ -71,6 +72,7 @@ class Environment:
         "connector",
         "hooks",
         "internal_hosts",
+        "next_hops",
         "options",
         "passthrough",
         "proxy",
@@ -94,6 +96,7 @@ class Environment:
         self.rules = rules
         self.internal_hosts: dict[bytes, Answer] = {}
         self.passthrough = Passthrough(clock, options)
+        self.next_hops = NextHops(options)
         # Whom log messages name, so that they reach the ``log`` event of this proxy and no other.
         self.proxy: object = None
         self._handshakes: Handshakes | None = None
@@ -132,6 +135,7 @@ class Environment:
         if updated & TLS_OPTIONS and self._handshakes is not None:
             self._handshakes = Handshakes(self.options)
         self.passthrough.configure(self.options)
+        self.next_hops.configure(self.options)
         self.settings = Settings.from_options(self.options)
 
     def session_ended(self, session: Session) -> None:

@@ -20,9 +20,10 @@ from interceptor.model.connections import format_address
 from interceptor.net.gate import BACKLOG
 from interceptor.net.sides import SideProtocol
 from interceptor.net.unseen import ended_unseen
+from interceptor.wire.connectclient import refusal
 from interceptor.wire.framing import Mode
 from interceptor.wire.http1 import HTTP1ClientCodec, HTTP1Limits, HTTP1ServerCodec
-from interceptor.wire.httpevents import CONNECTION_CLOSED, NEED_DATA
+from interceptor.wire.httpevents import CONNECTION_CLOSED, NEED_DATA, ResponseHead
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from interceptor.layers.environment import Settings
     from interceptor.layers.http import HTTPLayer
     from interceptor.layers.serverside import ServerSide
-    from interceptor.layers.upstream import Destination, ServerPool
+    from interceptor.layers.upstream import Route, ServerPool
     from interceptor.model.connections import ServerConnection
     from interceptor.model.headers import Headers
     from interceptor.model.http import Request, Response
@@ -282,20 +283,25 @@ class HTTP1ClientProtocol(_HTTP1Protocol):
         server_conn: ServerConnection,
         settings: Settings,
         pool: ServerPool,
-        destination: Destination,
+        route: Route,
+        next_hop_fields: tuple[tuple[bytes, bytes], ...] | None = None,
     ) -> None:
+        """``next_hop_fields`` is set where the peer is a proxy: they are sent with each request."""
         self.server_conn = server_conn
         self._settings = settings
         self.reused = False
         self.response_begun = False
         self._pool = pool
-        self._destination = destination
+        self._route = route
+        self._forwarded = next_hop_fields is not None
         self._in_use = True
         self.codec = HTTP1ClientCodec(
             HTTP1Limits(
                 head_size=settings.head_size_limit, field_count=settings.header_count_limit
             ),
             cast(Mode, settings.http_framing),
+            "absolute" if self._forwarded else "origin",
+            own_fields=next_hop_fields or (),
         )
 
     # What the side tells
@@ -303,7 +309,7 @@ class HTTP1ClientProtocol(_HTTP1Protocol):
     def dataReceived(self, data: bytes) -> None:
         if not self._in_use:
             # Nothing was asked for: whatever this is, it belongs to no request of ours.
-            self._pool.forget(self, self._destination)
+            self._pool.forget(self, self._route)
             self.side.abort()
             return
         self.response_begun = True
@@ -312,7 +318,7 @@ class HTTP1ClientProtocol(_HTTP1Protocol):
 
     def read_closed(self) -> None:
         if not self._in_use:
-            self._pool.forget(self, self._destination)
+            self._pool.forget(self, self._route)
             self.side.close()
             return
         if not self.response_begun:
@@ -327,7 +333,7 @@ class HTTP1ClientProtocol(_HTTP1Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if not self._in_use:
-            self._pool.forget(self, self._destination)
+            self._pool.forget(self, self._route)
             return
         if reason.check(ConnectionDone):
             if not self.response_begun:
@@ -375,6 +381,11 @@ class HTTP1ClientProtocol(_HTTP1Protocol):
                 raise self._broken
             if self.codec.sent:
                 self.side.deadline.set(self._settings.read_timeout)
+        elif self._forwarded and type(event) is ResponseHead:
+            response = event.response
+            if response.status_code == 407:
+                # It is us whom the next hop asks, not the client.
+                raise refusal(407, response.reason)
         return event
 
     def send_head(self, request: Request, length: int | None) -> None:
@@ -411,6 +422,6 @@ class HTTP1ClientProtocol(_HTTP1Protocol):
         if side.closing:
             return
         if self.codec.reusable and not side.read_ended and not self.codec.buffered:
-            self._pool.give_back(self, self._destination)
+            self._pool.give_back(self, self._route)
         else:
             side.close(self._settings.close_timeout)

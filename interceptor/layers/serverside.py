@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from interceptor.layers.session import Session
+    from interceptor.model.nexthop import NextHop
 
 
 class _Held(SideProtocol):
@@ -37,6 +38,10 @@ class ServerSide(Side):
     server_conn: ServerConnection
     established = False
     early = b""
+    asked_hop: NextHop | None = None
+    """The next hop that was to be taken, before any hook said otherwise."""
+    next_hop_fields: tuple[tuple[bytes, bytes], ...] | None = None
+    """Where the peer is a next hop that takes requests in absolute form: what they need besides."""
 
     def connectionMade(self) -> None:
         super().connectionMade()
@@ -51,10 +56,8 @@ class ServerSide(Side):
 
     def stacked(self) -> ServerSide:
         """Return a side for what will be spoken on top of this one: it is the connection then."""
-        above = ServerSide(self.session.environment.clock)
-        above.session = self.session
-        above.server_conn = self.server_conn
-        above.flush_timeout = self.flush_timeout
+        above = server_side(self.session, self.server_conn)
+        above.asked_hop = self.asked_hop
         return above
 
     def stand_in(self, above: ServerSide) -> None:
@@ -70,6 +73,15 @@ class ServerSide(Side):
             fire = self.session.environment.hooks.serverdisconnect
             if fire is not None:
                 run_hook(fire, self.server_conn)
+
+
+def server_side(session: Session, server_conn: ServerConnection) -> ServerSide:
+    """Return a side for a connection of ``session``'s that is about to be made."""
+    side = ServerSide(session.environment.clock)
+    side.session = session
+    side.server_conn = server_conn
+    side.flush_timeout = session.environment.settings.write_timeout
+    return side
 
 
 def start(side: ServerSide, protocol: SideProtocol) -> None:

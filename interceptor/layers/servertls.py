@@ -17,6 +17,8 @@ from interceptor.net.tls import TLSTransport
 
 if TYPE_CHECKING:
     from interceptor.model.connections import Connection
+    from interceptor.model.nexthop import NextHop
+    from interceptor.net.handshakes import ServerHandshake
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,54 @@ async def secure(below: ServerSide, host: str, offer: Offer | None) -> ServerSid
         offer = Offer(server_conn.sni, server_conn.sni, offer.alpn)
     port = server_conn.address[1] if server_conn.address is not None else 0
     handshake = environment.handshakes.to_server(offer.name, port, offer.sni, offer.alpn)
+    server_conn.sni = offer.sni
+    hooks = environment.hooks
+    try:
+        above, transport = await _shake_hands(below, handshake)
+    except TLSError as error:
+        server_conn.ssl_verification_error = handshake.verification_error
+        server_conn.tls_error = error
+        if hooks.tls_failed is not None:
+            run_hook(hooks.tls_failed, server_conn)
+        raise _as_upstream(error) from error
+    server_conn.ssl_verification_error = handshake.verification_error
+    describe_session(server_conn, transport)
+    if hooks.tls_established is not None:
+        try:
+            waiting = hooks.tls_established(server_conn)
+            if waiting is not None:
+                await waiting
+        except BaseException:
+            above.abort()
+            raise
+    return above
+
+
+async def secure_next_hop(below: ServerSide, hop: NextHop) -> ServerSide:
+    """Shake hands with a next hop, and return the side on top of TLS, held.
+
+    No event tells of it, and nothing is noted on the server's connection, which is not this one.
+    Raises `UpstreamError`, and has closed the connection then.
+    """
+    sni = None if is_address(hop.host) else hop.host
+    handshakes = below.session.environment.handshakes
+    handshake = handshakes.to_server(hop.host, hop.port, sni, (b"http/1.1",))
+    try:
+        above, _ = await _shake_hands(below, handshake)
+    except TLSError as error:
+        raise _as_upstream(error) from error
+    return above
+
+
+def _as_upstream(error: TLSError) -> UpstreamError:
+    return UpstreamError(str(error), error.code, 504 if error.code == "tls-timeout" else 502)
+
+
+async def _shake_hands(
+    below: ServerSide, handshake: ServerHandshake
+) -> tuple[ServerSide, TLSTransport]:
+    """Do it, and verify. Raises `TLSError`, and has closed the connection then."""
+    settings = below.session.environment.settings
     above = below.stacked()
     done: Deferred[None] = Deferred(lambda _: below.abort())
 
@@ -66,36 +116,20 @@ async def secure(below: ServerSide, host: str, offer: Offer | None) -> ServerSid
         on_established=established,
         on_failed=failed,
         on_session=handshake.keep_session,
-        handshake_timeout=environment.settings.tls_timeout,
-        close_timeout=environment.settings.close_timeout,
+        handshake_timeout=settings.tls_timeout,
+        close_timeout=settings.close_timeout,
     )
-    server_conn.sni = offer.sni
     start(below, transport)
-    hooks = environment.hooks
     try:
         await done
         error = handshake.verify()
-        server_conn.ssl_verification_error = handshake.verification_error
         if error is not None:
             raise error
-    except TLSError as error:
-        server_conn.tls_error = error
+    except TLSError:
         above_or_below = above if below.established is False and above.established else below
         above_or_below.abort()
-        if hooks.tls_failed is not None:
-            run_hook(hooks.tls_failed, server_conn)
-        status = 504 if error.code == "tls-timeout" else 502
-        raise UpstreamError(str(error), error.code, status) from error
-    describe_session(server_conn, transport)
-    if hooks.tls_established is not None:
-        try:
-            waiting = hooks.tls_established(server_conn)
-            if waiting is not None:
-                await waiting
-        except BaseException:
-            above.abort()
-            raise
-    return above
+        raise
+    return above, transport
 
 
 def describe_session(connection: Connection, transport: TLSTransport) -> None:

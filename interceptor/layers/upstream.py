@@ -14,7 +14,8 @@ from interceptor.layers.failures import ClientGoneError
 from interceptor.layers.hooking import run_hook
 from interceptor.layers.http1 import HTTP1ClientProtocol
 from interceptor.layers.internal import InternalStream
-from interceptor.layers.serverside import ServerSide, start
+from interceptor.layers.nexthop import needs_tunnel, reach
+from interceptor.layers.serverside import start
 from interceptor.layers.servertls import Offer, secure
 from interceptor.layers.task import Task
 from interceptor.model.connections import ServerConnection, format_address
@@ -22,11 +23,17 @@ from interceptor.net.gate import SETUP
 
 if TYPE_CHECKING:
     from interceptor.hooks.bus import Fire
+    from interceptor.layers.serverside import ServerSide
     from interceptor.layers.session import Session
-    from interceptor.model.flow import Flow
+    from interceptor.model.flow import Flow, HTTPFlow
+    from interceptor.model.http import Request
+    from interceptor.model.nexthop import NextHop
 
 Destination = tuple[bytes, bytes, int]
 """Scheme, host and port of the server that a request is for."""
+
+Route = tuple[Destination, "NextHop | None", bool]
+"""A destination, the next hop on the way there, and whether that takes requests as they are."""
 
 _MOST_IDLE = 32
 
@@ -39,9 +46,12 @@ class ServerPool:
     def __init__(self, session: Session) -> None:
         # The session owns this pool, and who works with the pool keeps the session.
         self._owner = ref(session)
+        self._mode_hop = session.mode.next_hop
         self._sides: set[ServerSide] = set()
-        self._idle: dict[Destination, list[HTTP1ClientProtocol]] = {}
+        self._idle: dict[Route, list[HTTP1ClientProtocol]] = {}
         self._idle_count = 0
+        # Whether any connection takes requests in absolute form.
+        self._forwarding = False
         self._closed = False
         self._offers: dict[tuple[str, int], Offer] = {}
         self._unreachable: dict[Destination, tuple[UpstreamError, ServerConnection]] = {}
@@ -55,7 +65,7 @@ class ServerPool:
         return session
 
     async def acquire(
-        self, destination: Destination, flow: Flow, *, fresh: bool, careful: bool
+        self, destination: Destination, flow: HTTPFlow, *, fresh: bool, careful: bool
     ) -> HTTP1ClientProtocol | InternalStream:
         """Return a connection to ``destination`` for ``flow``: an idle one, or a new one.
 
@@ -67,12 +77,9 @@ class ServerPool:
         """
         self._check_open()
         if not fresh:
-            idle = self._idle.get(destination)
-            while idle:
-                protocol = idle.pop()
-                self._idle_count -= 1
-                if protocol.take(careful):
-                    return protocol
+            protocol = self._take_idle(destination, flow.request, careful)
+            if protocol is not None:
+                return protocol
             if self._warming is not None:
                 warm: Deferred[None] = Deferred(self._waiting.remove)
                 self._waiting.append(warm)
@@ -81,12 +88,37 @@ class ServerPool:
         answer = self._session.environment.internal(destination[1])
         if answer is not None:
             return InternalStream(answer, self._session.context.client_conn)
-        return self.adopt(await self.open(destination, flow), destination)
+        tunnel = destination[0] != b"http" or needs_tunnel(flow.request)
+        return self.adopt(await self.open(destination, flow, tunnel=tunnel), destination)
 
-    async def open(self, destination: Destination, flow: Flow | None = None) -> ServerSide:
+    def _take_idle(
+        self, destination: Destination, request: Request, careful: bool
+    ) -> HTTP1ClientProtocol | None:
+        """Return an idle connection to the destination itself, or else to a next hop."""
+        hop = self._next_hop
+        for forwarded in (False, True) if self._forwarding else (False,):
+            idle = self._idle.get((destination, hop, forwarded))
+            if idle and forwarded and needs_tunnel(request):
+                break
+            while idle:
+                protocol = idle.pop()
+                self._idle_count -= 1
+                if protocol.take(careful):
+                    return protocol
+        return None
+
+    @property
+    def _next_hop(self) -> NextHop | None:
+        """What connections go through now, unless a hook says otherwise."""
+        return self._mode_hop or self._session.environment.next_hops.default
+
+    async def open(
+        self, destination: Destination, flow: Flow | None = None, *, tunnel: bool = True
+    ) -> ServerSide:
         """Connect to ``destination``, with TLS where its scheme is ``https``.
 
-        Raises `UpstreamError`.
+        Without ``tunnel`` a next hop may be given what is sent as requests of its own. Raises
+        `UpstreamError`.
         """
         known = self._unreachable.get(destination)
         if known is not None:
@@ -102,7 +134,7 @@ class ServerPool:
                 501,
             )
         host = name.decode("utf-8", "surrogateescape")
-        side = await self.connect((host, port), flow)
+        side = await self.connect((host, port), flow, tunnel=tunnel)
         if scheme == b"https":
             offer = self._offers.get((host, port))
             side = await secure(side, host if offer is None else offer.name, offer)
@@ -117,7 +149,8 @@ class ServerPool:
             return
 
         async def warm_up() -> None:
-            self.adopt(await self.open(destination), destination).release()
+            tunnel = destination[0] != b"http"
+            self.adopt(await self.open(destination, tunnel=tunnel), destination).release()
 
         self._warming = Task(warm_up(), self._warmed)
         self._warming.start()
@@ -149,69 +182,66 @@ class ServerPool:
 
     def adopt(self, side: ServerSide, destination: Destination) -> HTTP1ClientProtocol:
         """Speak HTTP/1 on a connection that was just made, or made before it was known."""
+        fields = side.next_hop_fields
+        self._forwarding = self._forwarding or fields is not None
+        route = (destination, side.asked_hop, fields is not None)
         protocol = HTTP1ClientProtocol(
-            side.server_conn, self._session.environment.settings, self, destination
+            side.server_conn, self._session.environment.settings, self, route, fields
         )
         start(side, protocol)
         return protocol
 
-    def give_back(self, protocol: HTTP1ClientProtocol, destination: Destination) -> None:
-        """Keep an idle connection for the next request to the same destination."""
+    def give_back(self, protocol: HTTP1ClientProtocol, route: Route) -> None:
+        """Keep an idle connection for the next request that goes the same way."""
         if self._closed:
             protocol.side.close()
             return
         if self._idle_count >= _MOST_IDLE:
             self._evict()
-        self._idle.setdefault(destination, []).append(protocol)
+        self._idle.setdefault(route, []).append(protocol)
         self._idle_count += 1
 
-    def forget(self, protocol: HTTP1ClientProtocol, destination: Destination) -> None:
+    def forget(self, protocol: HTTP1ClientProtocol, route: Route) -> None:
         """An idle connection is gone."""
-        idle = self._idle.get(destination)
+        idle = self._idle.get(route)
         if idle is not None and protocol in idle:
             idle.remove(protocol)
             self._idle_count -= 1
 
     def _evict(self) -> None:
-        for destination, idle in self._idle.items():
+        for route, idle in self._idle.items():
             if idle:
                 oldest = idle.pop(0)
                 self._idle_count -= 1
                 if not idle:
-                    del self._idle[destination]
+                    del self._idle[route]
                 oldest.side.close()
                 return
 
-    async def connect(self, address: tuple[str, int], flow: Flow | None = None) -> ServerSide:
+    async def connect(
+        self, address: tuple[str, int], flow: Flow | None = None, *, tunnel: bool = True
+    ) -> ServerSide:
         """Open a connection, with its hooks around it. The side holds its bytes until `start`.
 
         ``flow``, if any, is what it is for: it is given the connection at once, so that the flow of
-        a failed connect tells with whom it failed. A hook may change the address, or refuse. Raises
-        `UpstreamError`.
+        a failed connect tells with whom it failed. A hook may change the address or the next hop,
+        or refuse. ``tunnel`` as for `open`. Raises `UpstreamError`.
         """
         self._check_open()
         session = self._session
         environment = session.environment
         hooks = environment.hooks
         server_conn = ServerConnection(address)
+        asked_hop = server_conn.via = self._next_hop
         session.context.server_conn = server_conn
         if flow is not None:
             flow.server_conn = server_conn
         if hooks.serverconnect is not None:
             await self._ask(hooks.serverconnect, server_conn)
-        side = ServerSide(environment.clock)
-        side.session = session
-        side.server_conn = server_conn
-        side.flush_timeout = environment.settings.write_timeout
-        assert server_conn.address is not None
+        # A request's own target would lead a next hop past what a hook has made of the address.
+        requests = not tunnel and server_conn.address == address
         try:
-            await environment.connector.connect(
-                server_conn.address,
-                lambda: side,
-                timeout=environment.settings.connect_timeout,
-                source_address=None,
-                server_connection=server_conn,
-            )
+            side = await reach(session, server_conn, requests=requests)
         except Exception as error:
             # Failed, or not wanted any more: then it is what `Task.abort` was given.
             self._failed(server_conn, str(error))
@@ -221,6 +251,7 @@ class ServerPool:
             side.abort()
             raise UpstreamError("the client is gone", "client-disconnected")
         self._sides.add(side)
+        side.asked_hop = asked_hop
         side.established = True
         fire = hooks.serverconnected
         if fire is not None:

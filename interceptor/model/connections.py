@@ -5,6 +5,8 @@ from __future__ import annotations
 import uuid
 from typing import Any, TypeVar
 
+from interceptor.model.nexthop import NextHop
+
 Address = tuple[str, int]
 """Host and port; a Unix socket is its path and 0."""
 
@@ -152,15 +154,17 @@ class ServerConnection(Connection):
     """A connection to a server, upstream.
 
     ``address`` is where it is to go, as asked for: a ``serverconnect`` hook may change it.
-    ``ip_address`` is the peer's numeric address once connected, ``source_address`` our own end,
-    ``via`` the address of the upstream proxy, if any. ``cert`` is the server's certificate;
+    ``ip_address`` is the server's numeric address once connected, ``source_address`` our own end.
+    ``via`` is the next hop, the proxy it goes through, if any: a ``serverconnect`` hook may set it
+    to a text such as ``http://proxy.example:3128``, a `NextHop`, or None. With one, ``ip_address``
+    is None unless the name was resolved here. ``cert`` is the server's certificate;
     ``ssl_verification_error`` says why it was not trusted, if so.
     """
 
     __slots__ = ("cert", "source_address", "ssl_verification_error", "timestamp_tcp_setup", "via")
 
     source_address: Address | None
-    via: Address | None
+    via: NextHop | None
     cert: Any
     ssl_verification_error: str | None
     timestamp_tcp_setup: float | None
@@ -191,7 +195,7 @@ class ServerConnection(Connection):
         return self.timestamp_tcp_setup is not None and self.timestamp_end is None
 
     def __repr__(self) -> str:
-        via = "" if self.via is None else f" via {format_address(self.via)}"
+        via = "" if self.via is None else f" via {self.via}"
         tls = ", TLS" if self.tls_established else ""
         if self.error is not None:
             state = f", {self.error}"

@@ -52,8 +52,9 @@ CORE_OPTIONS: Final[tuple[Option, ...]] = (
             "mode",
             "sequence",
             ("regular@127.0.0.1:8080",),
-            "What to listen for: regular, socks5 or reverse:http://HOST[:PORT], each optionally "
-            "followed by @LISTEN: PORT, HOST:PORT, [V6]:PORT or a Twisted endpoint string.",
+            "What to listen for: regular, socks5, reverse:http://HOST[:PORT] or upstream:PROXY "
+            "(with PROXY as for upstream_proxy), each optionally followed by @LISTEN: PORT, "
+            "HOST:PORT, [V6]:PORT or a Twisted endpoint string.",
         ),
     ),
     *_group(
@@ -152,6 +153,35 @@ CORE_OPTIONS: Final[tuple[Option, ...]] = (
             True,
             "When a reused connection turns out to be dead before any byte of the response, send "
             "an idempotent request once more on a new one.",
+        ),
+    ),
+    *_group(
+        "Next hop",
+        Option(
+            "upstream_proxy",
+            "str",
+            None,
+            "Proxy that all connections to servers go through, in any mode: http://HOST:PORT, "
+            "https://HOST:PORT, socks5://HOST:PORT (names are resolved here) or "
+            "socks5h://HOST:PORT (names are left to it). A serverconnect hook may set "
+            "server_conn.via to another one, or to None.",
+            optional=True,
+        ),
+        Option(
+            "upstream_auth",
+            "sequence",
+            (),
+            "Credentials for next hops: USER:PASSWORD for those of modes and of upstream_proxy, "
+            "SCHEME://HOST:PORT=USER:PASSWORD for a single one. Command lines can be seen by "
+            "others: better use upstream_auth_file or the variable INTERCEPTOR_UPSTREAM_AUTH.",
+        ),
+        Option(
+            "upstream_auth_file",
+            "str",
+            None,
+            "File with credentials for next hops, one a line, as upstream_auth has them; lines "
+            "that begin with # are comments.",
+            optional=True,
         ),
     ),
     *_group(

@@ -15,6 +15,7 @@ from interceptor.model.hostports import (
     join_host_port,
     split_host_port,
 )
+from interceptor.model.nexthop import NextHop, parse_next_hop
 from interceptor.model.wording import did_you_mean, shown
 
 DEFAULT_PREFIXES: Final = frozenset(
@@ -25,15 +26,18 @@ DEFAULT_PREFIXES: Final = frozenset(
 DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 8080
 
-_KINDS: Final = ("regular", "reverse", "socks5")
+_KINDS: Final = ("regular", "reverse", "socks5", "upstream")
 _REVERSE_PORTS: Final = {"http": 80, "https": 443}
 _MODE_SYNTAX: Final = (
-    "`regular`, `socks5`, `reverse:http://HOST[:PORT]` or `reverse:https://HOST[:PORT]`"
+    "`regular`, `socks5`, `reverse:http://HOST[:PORT]`, `reverse:https://HOST[:PORT]` or "
+    "`upstream:SCHEME://HOST:PORT`"
 )
 _LISTEN_SYNTAX: Final = "PORT, HOST:PORT, [V6]:PORT or a Twisted endpoint string"
 _NO_CREDENTIALS: Final = "credentials are not part of a mode"
 # `reverse:http://user:password`, as `reverse:http://user:password@host` begins.
-_PASSWORD = re.compile(r"reverse:[a-z]+://[^\[/?#:]*:(?!\d{1,6}/?\Z)", re.IGNORECASE)
+_PASSWORD = re.compile(
+    r"(?:reverse|upstream):[a-z0-9]+://[^\[/?#:]*:(?!\d{1,6}/?\Z)", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,8 @@ class ModeSpec:
     """What to speak with clients, and where.
 
     ``kind`` is ``"regular"`` (clients name the server of each request), ``"socks5"`` (clients name
-    the server of each connection) or ``"reverse"`` (every request goes to ``scheme``, ``host``,
+    the server of each connection), ``"upstream"`` (as in regular mode, by way of the next hop
+    ``scheme``, ``host``, ``port``) or ``"reverse"`` (every request goes to ``scheme``, ``host``,
     ``port``; these are empty and 0 in the other modes). An IPv6 ``host`` has no brackets. ``text``
     is the mode as it was written.
     """
@@ -77,9 +82,18 @@ class ModeSpec:
         """The mode without its listener: ``regular``, ``reverse:http://example.org:8000``."""
         if not self.scheme:
             return self.kind
+        if self.kind == "upstream":
+            return f"{self.kind}:{self.next_hop}"
         port = "" if self.port == _REVERSE_PORTS[self.scheme] else f":{self.port}"
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.kind}:{self.scheme}://{host}{port}"
+
+    @property
+    def next_hop(self) -> NextHop | None:
+        """The proxy that this mode itself goes through."""
+        if self.kind == "upstream":
+            return NextHop(self.scheme, self.host, self.port)
+        return None
 
 
 def parse_mode(text: str, endpoint_prefixes: Collection[str] = DEFAULT_PREFIXES) -> ModeSpec:
@@ -138,6 +152,9 @@ def _parse_kind(mode: str) -> tuple[str, str, str, int]:
     if kind == "reverse":
         scheme, host, port = _parse_url(rest)
         return kind, scheme, host, port
+    if kind == "upstream":
+        hop = parse_next_hop(rest)
+        return kind, hop.scheme, hop.host, hop.port
     near = did_you_mean(kind, _KINDS)
     raise ModeError(f"expected {_MODE_SYNTAX}{near}")
 

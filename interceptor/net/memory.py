@@ -231,6 +231,10 @@ class MemoryNetwork:
         """The connections, in the order in which they were made; lost ones stay."""
         self.attempts: list[HostPort] = []
         """The addresses that `connect` was asked for, in order."""
+        self.names: dict[str, tuple[str, ...]] = {}
+        """The addresses that `resolve` gives for names."""
+        self.lookups: list[str] = []
+        """What `resolve` was asked for, in order. `connect` takes names as they are."""
         self._instead: dict[HostPort, UpstreamError | float | None] = {}
         self._due: list[_Dial] = []
         self._ports_used = 50000
@@ -265,6 +269,11 @@ class MemoryNetwork:
         self._instead.pop(address, None)
 
     # Connecting
+
+    def resolve(self, host: str, *, timeout: float) -> Deferred[tuple[str, ...]]:
+        """See `UpstreamConnector.resolve`: what ``names`` has for `host`, or `host` itself."""
+        self.lookups.append(host)
+        return succeed(self.names.get(host, (host,)))
 
     def connect(
         self,

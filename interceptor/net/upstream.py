@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.defer import TimeoutError as OutOfTime
 from twisted.internet.interfaces import IAddress, IConnector, IDelayedCall, IProtocol, ITransport
 from twisted.internet.protocol import ClientFactory, Protocol
@@ -113,6 +113,30 @@ class UpstreamConnector:
         else:
             connecting.start(addresses)
         return connecting.result
+
+    def resolve(self, host: str, *, timeout: float) -> Deferred[tuple[str, ...]]:
+        """Fire with the addresses of `host`, in the order in which they are to be tried.
+
+        There is at least one; an address in text is its own. Fails with `UpstreamError`:
+        ``dns-failed``, ``dns-timeout``, also where `timeout` seconds have passed.
+        """
+        try:
+            addresses = self._resolver.resolve(host)
+        except UpstreamError:
+            return fail()
+        if not isinstance(addresses, Deferred):
+            addresses = succeed(addresses)
+        else:
+            addresses.addTimeout(timeout, self._reactor)
+
+        def too_late(reason: Failure) -> Failure:
+            reason.trap(OutOfTime)
+            text = f"cannot resolve {host}: no time left to connect"
+            return Failure(UpstreamError(text, "dns-timeout", 504))
+
+        return addresses.addCallbacks(
+            lambda found: tuple(address.host for address in found), too_late
+        )
 
     def _prefer(self, destination: tuple[str, int], hosts: list[str]) -> None:
         """Move the address that won last to the front of `hosts`, if that is not too long ago."""

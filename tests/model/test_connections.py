@@ -5,6 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from interceptor.model.connections import ClientConnection, ServerConnection, format_address
+from interceptor.model.nexthop import NextHop
 
 # What the event contract promises for both.
 NAMES = (
@@ -98,15 +99,17 @@ class ServerConnectionTests(SynchronousTestCase):
 
     def test_copy(self) -> None:
         copied = self.conn.copy()
-        copied.via = ("proxy", 3128)
+        copied.via = NextHop("http", "proxy", 3128)
         self.assertIsNone(self.conn.via)
         self.assertEqual(self.conn.id, copied.id)
 
     def test_repr(self) -> None:
         self.assertEqual("<ServerConnection example.com:80, not connected>", repr(self.conn))
-        self.conn.via = ("proxy", 3128)
+        self.conn.via = NextHop("http", "proxy", 3128)
         self.conn.timestamp_tcp_setup = 1.0
-        self.assertEqual("<ServerConnection example.com:80 via proxy:3128, open>", repr(self.conn))
+        self.assertEqual(
+            "<ServerConnection example.com:80 via http://proxy:3128, open>", repr(self.conn)
+        )
         self.conn.timestamp_end = 2.0
         self.assertTrue(repr(self.conn).endswith(", closed>"))
         self.conn.refuse("no")

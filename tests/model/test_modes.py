@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from interceptor.errors import ModeError, OptionsError
 from interceptor.model.modes import ListenSpec, ModeSpec, parse_mode, parse_modes
+from interceptor.model.nexthop import NextHop
 
 DEFAULT = ListenSpec("tcp", "127.0.0.1", 8080)
 
@@ -61,10 +62,26 @@ class ModeTests(SynchronousTestCase):
         ):
             self.assertEqual(parse_mode(text).name, name)
 
+    def test_upstream(self):
+        spec = parse_mode("upstream:socks5h://Proxy.example@9000")
+        self.assertEqual((spec.kind, spec.scheme), ("upstream", "socks5h"))
+        self.assertEqual((spec.host, spec.port), ("proxy.example", 1080))
+        self.assertEqual(spec.next_hop, NextHop("socks5h", "proxy.example", 1080))
+        self.assertEqual(spec.name, "upstream:socks5h://proxy.example:1080")
+        self.assertEqual(spec.listen, ListenSpec("tcp", "127.0.0.1", 9000))
+
+    def test_other_modes_have_no_next_hop(self):
+        for text in ("regular", "socks5", "reverse:http://a"):
+            self.assertIsNone(parse_mode(text).next_hop)
+
+    def test_what_is_no_next_hop(self):
+        for text in ("upstream", "upstream:", "upstream:proxy:1", "upstream:ftp://proxy:1"):
+            self.assertIn("`http://HOST:PORT`", self.refused(text))
+
     def test_unknown_modes(self):
         expected = (
-            "expected `regular`, `socks5`, `reverse:http://HOST[:PORT]` or "
-            "`reverse:https://HOST[:PORT]`"
+            "expected `regular`, `socks5`, `reverse:http://HOST[:PORT]`, "
+            "`reverse:https://HOST[:PORT]` or `upstream:SCHEME://HOST:PORT`"
         )
         self.assertEqual(self.refused("http"), f"mode `http`: {expected}")
         self.assertEqual(
@@ -109,6 +126,9 @@ class ModeTests(SynchronousTestCase):
             "reverse:http://user:secret@example.org:80",
             "reverse:http://user:secret@example.org:80@8080",
             "reverse:http://secret@example.org:80@8080",
+            "upstream:http://user:secret@example.org:80",
+            "upstream:socks5h://user:secret@example.org:80@8080",
+            "upstream:socks5://secret@example.org@8080",
         ):
             message = self.refused(text)
             self.assertIn("credentials are not part of a mode", message)
