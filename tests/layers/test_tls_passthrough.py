@@ -147,7 +147,7 @@ class LearningTests(PassthroughTestCase):
     """``tls_passthrough_learn``."""
 
     def learning(self, **options: Any) -> tuple[MemoryProxy, MemoryOrigin, EventRecorder]:
-        return self.started(tls_passthrough_learn=True, **options)  # type: ignore[no-any-return]
+        return self.started(tls_passthrough_learn=True, **options)
 
     def learned(self, proxy: MemoryProxy) -> dict[str, float]:
         return proxy.environment.passthrough.entries()
