@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -15,6 +17,7 @@ from interceptor.filters import reference as filters  # noqa: E402
 from interceptor.hooks import reference as hooks  # noqa: E402
 from interceptor.model import optionreference as options  # noqa: E402
 from interceptor.model.coreoptions import core_options  # noqa: E402
+from interceptor.trusthelp import GUIDES, Files, Step  # noqa: E402
 
 project = "interceptor"
 author = "interceptor contributors"
@@ -57,6 +60,29 @@ def describe_scripts(directory: Path) -> str:
     return "\n".join(parts)
 
 
+def describe_trust() -> str:
+    """Return a section for each system and program: how it is made to trust the authority."""
+    files = Files()
+    parts = []
+    for guide in GUIDES:
+        parts += [f".. _trust-{guide.key}:", "", guide.title, "~" * len(guide.title), ""]
+        parts += describe_steps(guide.install, files)
+        if guide.remove:
+            parts += ["To undo it:", "", *describe_steps(guide.remove, files)]
+    return "\n".join(parts)
+
+
+def describe_steps(steps: Iterable[Step], files: Files) -> Iterator[str]:
+    """Yield the lines of some steps, their commands as literal text."""
+    for step in steps:
+        # Names and paths are as they are; what is code in the text has single backticks there.
+        text = re.sub(r"([*_|\\])", r"\\\1", files.fill(step.text))
+        yield re.sub(r"`([^`]+)`", r"``\1``", text)
+        yield ""
+        if step.commands:
+            yield from ("::", "", *(f"    {files.fill(each)}" for each in step.commands), "")
+
+
 def write_generated(directory: Path) -> None:
     """Write what is made from the program itself; a file that would not change is left alone."""
     directory.mkdir(exist_ok=True)
@@ -65,6 +91,7 @@ def write_generated(directory: Path) -> None:
         "hooks.inc": hooks.as_rst(),
         "options.inc": options.as_rst(core_options()),
         "scripts.inc": describe_scripts(CHECKOUT / "scripts"),
+        "trust.inc": describe_trust(),
     }
     for name, text in parts.items():
         path = directory / name

@@ -16,6 +16,7 @@ COMPOSED = frozenset(
     body-timeout head-timeout
     ca-key-mismatch ca-missing ca-permissions ca-unreadable
     certs-key-mismatch certs-missing certs-unreadable
+    client-cert-key-mismatch client-cert-missing client-cert-unreadable
     """.split()
 )
 """Codes that the source puts together from parts."""

@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from interceptor import http
 from interceptor.errors import OptionsError
+from interceptor.net.memorytls import client_context, origin_authority
 from interceptor.testing import EventRecorder, HookTester, MemoryProxy, make_flow
 from tests.docs.manual import DOCS, EXAMPLES, example
 
@@ -21,6 +22,7 @@ RUN_ELSEWHERE = {
     "embed_asyncio.py",
     "embed_two.py",
     "embed_twisted.py",
+    "learned.py",
     "slow_stream.py",
 }
 
@@ -193,6 +195,62 @@ class StreamTests(ProxyTestCase):
             self.assertEqual(proxy.get("http://example.test/").text, "1 one\n2 two\nthree")
         flow = recorder.arguments("response")[-1]
         self.assertEqual((flow.response.raw_content, flow.response.body_size), (None, 13))
+
+
+class TLSTests(ProxyTestCase):
+    def test_what_is_left_alone(self):
+        cases = [
+            ("bank.example", ["http/1.1"], True),
+            ("www.bank.example", ["http/1.1"], True),
+            ("notbank.example", ["http/1.1"], False),
+            ("mail.example", ["imap"], True),
+            ("www.example", [], False),
+        ]
+        for name, protocols, alone in cases:
+            proxy = self.proxy(example("leave_alone.py"))
+            proxy.tls_origin(name, alpn=("imap", "http/1.1")).respond(ok("in"))
+            context = client_context(origin_authority().path, protocols)
+            client = proxy.tls_client(name, context=context)
+            # This client trusts the origin, and not the proxy.
+            self.assertIs(client.tls.established, alone, name)
+
+    def test_unverified_servers(self):
+        recorder = EventRecorder("response")
+        proxy = self.proxy(
+            example("unverified.py"),
+            recorder,
+            ssl_insecure_hosts=["^wrong"],
+        )
+        context = origin_authority().context("good.test")
+        for name in ("good.test", "wrong.test"):
+            proxy.tls_origin(name, context=context).respond(ok("in"))
+            self.assertEqual(proxy.get(f"https://{name}/").text, "in")
+        self.assertEqual(
+            [flow.marked for flow in recorder.arguments("response")], ["", "unverified"]
+        )
+
+    def test_staging(self):
+        recorder = EventRecorder("tls_established")
+        proxy = self.proxy(example("staging.py"), recorder)
+        origin = proxy.tls_origin("staging.example.test").respond(ok("staged"))
+        self.assertEqual(proxy.get("https://www.example.test/").text, "staged")
+        self.assertEqual(origin.requests[0].headers["Host"], "www.example.test")
+        self.assertEqual(recorder.arguments("tls_established")[0].sni, "staging.example.test")
+
+    def test_counted_handshakes(self):
+        proxy = self.proxy(example("handshakes.py"))
+        proxy.tls_origin("example.test").respond(ok("in"))
+        proxy.tls_origin("wrong.test", context=origin_authority().context("example.test"))
+        proxy.get("https://example.test/")
+        proxy.get("https://wrong.test/")
+        distrusting = client_context(origin_authority().path, ["http/1.1"])
+        proxy.tls_client("example.test", context=distrusting)
+        counts = proxy.tester.chain.get("handshakes")
+        self.assertEqual(sum(counts.seen.values()), 4)
+        self.assertEqual(
+            dict(counts.failed),
+            {("server", "cert-wrong-host"): 1, ("client", "client-distrusts-ca"): 1},
+        )
 
 
 class TestingTests(SynchronousTestCase):

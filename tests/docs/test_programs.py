@@ -16,7 +16,7 @@ from tests.functional.harness import (
     parse_listening,
     require,
 )
-from tests.functional.origins import Fixed, tree
+from tests.functional.origins import Fixed, TLSMaterial, tree
 
 
 class CurlTestCase(FunctionalTestCase):
@@ -109,3 +109,38 @@ class HookTests(CurlTestCase):
         answer = await self.curl(proxy.url, f"{origin.url}/page")
         self.assertTrue(answer.endswith("\r\n\r\npage"))
         self.assertNotIn("error", proxy.log)
+
+
+class TLSTests(CurlTestCase):
+    """What the manual says of https, with curl."""
+
+    async def test_the_script_of_the_tutorial_changes_an_https_page(self):
+        material = TLSMaterial(self.directory)
+        origin = await self.start_site(tree(page=Fixed(b"page")), material.contexts())
+        command = [sys.executable, "-m", "interceptor", "run", "-s", str(EXAMPLES / "tutorial.py")]
+        command += ["--set", f"confdir={self.directory / 'conf'}"]
+        command += ["--set", f"ssl_verify_upstream_trusted_ca={material.certificate_file}"]
+        curl = [require("curl"), "--silent", "--include", f"{origin.tls_url}/page"]
+        done = await self.check_program(*command, "~c 200", "--", *curl)
+        self.assertIn(b"X-Seen-By: interceptor\r\n", done.out)
+        self.assertTrue(done.out.endswith(b"page"))
+        self.assertIn(f"GET {origin.tls_url}/page 200 text/plain 4b".encode(), done.err)
+
+    async def test_a_client_that_pins_and_what_is_learned_of_it(self):
+        material = TLSMaterial(self.directory)
+        origin = await self.start_site(tree(page=Fixed(b"page")), material.contexts())
+        proxy = await self.start_proxy(
+            scripts=[example("learned.py")], arguments=["--set", "tls_passthrough_learn=true"]
+        )
+        pinned = [require("curl"), "-sS", "--cacert", str(material.certificate_file)]
+        pinned += ["--proxy", proxy.url, f"{origin.tls_url}/page"]
+        self.assertEqual((await self.run_program(*pinned)).status, 60)
+        self.assertEqual((await self.check_program(*pinned)).out, b"page")
+        await proxy.process.until(lambda p: b"passes through from now on" in p.err)
+
+        host = f"127.0.0.1:{origin.port}"
+        listed = await self.curl(proxy.url, "http://learned.internal/")
+        self.assertRegex(listed, rf"\r\n\r\n{host} 3\d\d\ds\n\Z")
+        removed = await self.curl(proxy.url, "-X", "DELETE", f"http://learned.internal/{host}")
+        self.assertTrue(removed.startswith("HTTP/1.1 204 "))
+        self.assertEqual((await self.run_program(*pinned)).status, 60)

@@ -34,6 +34,9 @@ def command_lines() -> Iterator[list[str]]:
         for line in text.splitlines():
             if line.startswith("$ "):
                 words = shlex.split(line[2:])
+                while re.match(r"[A-Z_]+=", words[0]):
+                    # A variable for this command alone; options' names are checked elsewhere.
+                    words.pop(0)
                 if words[:2] == ["make", "run"]:
                     arguments = words[2].removeprefix("ARGS=") if len(words) > 2 else ""
                     words = ["interceptor", "run", *shlex.split(arguments)]
@@ -55,9 +58,12 @@ class SessionTests(SynchronousTestCase):
         return options
 
     def check_run(self, words):
-        command = commands.get_command(click.Context(commands), words[1])
+        command: click.Command | None = commands
+        rest = words[1:]
+        while isinstance(command, click.Group):
+            command, rest = command.get_command(click.Context(command), rest[0]), rest[1:]
         assert command is not None, words
-        given = command.make_context(words[1], words[2:]).params
+        given = command.make_context(words[1], list(rest)).params
         if words[1] != "run":
             return
         flags = {"mode": given["mode"], "scripts": given["script"]}
@@ -86,7 +92,7 @@ class SessionTests(SynchronousTestCase):
             elif program == "make":
                 self.assertIn(f"\n{words[1]}:", (CHECKOUT / "Makefile").read_text())
             else:
-                self.assertIn(program, ("curl", "trial"))
+                self.assertIn(program, ("curl", "mv", "openssl", "trial"))
         self.assertTrue(seen >= {"interceptor", "twistd", "curl", "make"})
 
     def test_literal_command_lines(self):
@@ -126,6 +132,23 @@ class SessionTests(SynchronousTestCase):
             if re.search(r"_(limit|timeout|threads|grace|stall|policy|reload|size|bodies)$", word)
         }
         self.assertEqual(sorted(like_options - known - {"error_policy", "body_size"}), [])
+
+    def test_every_option_of_tls_is_explained_with_an_example(self):
+        text = "".join(PAGES[f"{name}.rst"] for name in ("tls", "verification", "pinning"))
+        options = gather_options(config=self.config)
+        names = [option.name for option in options.options() if option.group == "TLS"]
+        self.assertIn("ssl_insecure", names)
+        self.assertEqual([name for name in names if f"``{name}" not in text], [])
+        # In a configuration file, on a command line, or as a variable.
+        example = r"(?m)^ +(?:\$ .*)?\b{}\b ?=|``INTERCEPTOR_{}``"
+        without = [n for n in names if not re.search(example.format(n, n.upper()), text)]
+        self.assertEqual(without, [])
+
+    def test_tests_that_are_named_exist(self):
+        named = re.findall(r"``(tests/[\w/]+\.py)``", "".join(PAGES.values()))
+        self.assertTrue(named)
+        for path in named:
+            self.assertTrue((CHECKOUT / path).exists(), path)
 
     def test_modules_that_are_named_exist(self):
         for match in re.finditer(
