@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from interceptor.model.options import Options
     from interceptor.net.authority import Authority
 
+_PASSWORD_THREADS = 2
+"""Threads that verify passwords: more would take the processor from those who are in already."""
+
 
 def make_options(**values: Any) -> Options:
     """Return the core options, with some ``values`` set. Raises `OptionsError`."""
@@ -101,9 +104,11 @@ class InterceptorService(Service):
             self._guard,
             ConnectSettings(attempt_delay=self.options.happy_eyeballs_delay),
         )
+        self._password_threads = BlockingThreads(reactor, _PASSWORD_THREADS, "passwords")
         self.environment = Environment(
             reactor, self.options, self.addons.bus, self._connector, rules
         )
+        self.environment.run = self._password_threads.run
         self.environment.proxy = self.addons.proxy
         self._listeners: list[tuple[ModeSpec, IListeningPort, ProxyFactory]] = []
         self._modes: tuple[ModeSpec, ...] = ()
@@ -225,3 +230,4 @@ class InterceptorService(Service):
         self._stop_printing()
         await self.addons.shutdown()
         self._resolver.stop()
+        self._password_threads.stop()

@@ -226,6 +226,7 @@ class MemoryProxy:
         self.environment = Environment(self.clock, self.options, self.bus, self.network, rules)
         self.options.subscribe(lambda options, updated: self.environment.options_changed(updated))
         self.environment.proxy = self.tester.chain.proxy
+        self.environment.options_changed()
         self.factory = ProxyFactory(self.environment, parse_mode(mode))
         self.factory.open()
         self.network.listen(PROXY_ADDRESS, self.factory)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.defer import Deferred, TimeoutError, maybeDeferred
 
 from interceptor.layers.nexthop import NextHops
 from interceptor.layers.passthrough import Passthrough
+from interceptor.layers.proxyauth import make_authentication
 from interceptor.net.handshakes import TLS_OPTIONS, Handshakes
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from interceptor.hooks.bus import HookBus
     from interceptor.interfaces import IUpstreamConnector
     from interceptor.layers.internal import Answer
+    from interceptor.layers.proxyauth import ProxyAuthentication, Run
     from interceptor.layers.session import Session
     from interceptor.model.options import Options
 
@@ -62,12 +64,15 @@ class Environment:
     """One proxy instance as its sessions see it. ``settings`` is replaced when options change.
 
     ``rules`` is the module or object that provides `interceptor.interfaces.IRules`.
-    ``internal_hosts`` are those that the proxy answers for by itself, in lower case.
+    ``internal_hosts`` are those that the proxy answers for by itself, in lower case. ``run`` calls
+    what takes its time elsewhere than in the reactor's thread; unless somebody sets it, it calls
+    it here. ``authentication`` knows who may use the proxy; None lets everybody.
     """
 
     __slots__ = (
         "_handshakes",
         "_idle",
+        "authentication",
         "clock",
         "connector",
         "hooks",
@@ -77,6 +82,7 @@ class Environment:
         "passthrough",
         "proxy",
         "rules",
+        "run",
         "sessions",
         "settings",
     )
@@ -99,6 +105,8 @@ class Environment:
         self.next_hops = NextHops(options)
         # Whom log messages name, so that they reach the ``log`` event of this proxy and no other.
         self.proxy: object = None
+        self.run: Run = maybeDeferred
+        self.authentication: ProxyAuthentication | None = None
         self._handshakes: Handshakes | None = None
         self.settings = Settings.from_options(options)
         self.sessions: set[Session] = set()
@@ -129,9 +137,11 @@ class Environment:
     def options_changed(self, updated: Set[str] = frozenset()) -> None:
         """Take a new snapshot of the options; exchanges that have begun keep the old one.
 
-        ``updated`` names what changed. Raises `OptionsError` or `AuthorityError` where TLS cannot
-        be spoken so.
+        ``updated`` names what changed, if not everything. Raises `OptionsError` or `AuthorityError`
+        where TLS cannot be spoken so, or nobody can tell who may use the proxy.
         """
+        if not updated or "proxyauth" in updated:
+            self.authentication = make_authentication(self.options.proxyauth, self.run, self.proxy)
         if updated & TLS_OPTIONS and self._handshakes is not None:
             self._handshakes = Handshakes(self.options)
         self.passthrough.configure(self.options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import time
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,12 @@ from interceptor.layers.errorpage import error_response
 from interceptor.layers.exchange import HTTPExchange
 from interceptor.layers.hooking import run_hook
 from interceptor.layers.http1 import HTTP1ServerProtocol
+from interceptor.layers.proxyauth import (
+    CHALLENGE,
+    ProxyAuthentication,
+    ProxyAuthRequiredError,
+    basic_credentials,
+)
 from interceptor.layers.tcp import TCPLayer
 from interceptor.model.connections import ServerConnection, format_address
 from interceptor.model.flow import Error, HTTPFlow
@@ -54,6 +61,8 @@ class HTTPLayer(Layer):
         self.servers: ServerPool = context.session.servers
         self.mode_name = context.mode.name
         self._server = server
+        # By whom, and by which field, the connection's last request was let in.
+        self._admitted: tuple[ProxyAuthentication, bytes] | None = None
         # What a flow has before it is known where it goes: in a tunnel the server at its end, else
         # one that is not connected, rather than that of the flow before.
         self.first_server_conn = ServerConnection(None) if server is None else server.server_conn
@@ -87,7 +96,43 @@ class HTTPLayer(Layer):
                     "`GET http://example.org/ HTTP/1.1`",
                     "target-not-absolute",
                 )
+        authentication = self.context.environment.authentication
+        if authentication is not None and self.destination is None:
+            return self._admit(authentication, kind, stream, head)
         return kind(self, stream, stream.task, head).run()
+
+    async def _admit(
+        self,
+        authentication: ProxyAuthentication,
+        kind: type[HTTPExchange],
+        stream: HTTP1ServerProtocol,
+        head: RequestHead,
+    ) -> None:
+        """Serve the request if it says truly who sends it.
+
+        What it says of that is taken out of it: it is for us alone. The same again on the same
+        connection is known by a comparison.
+        """
+        request = head.request
+        value = request.headers.get_bytes(b"proxy-authorization")
+        request.headers.pop("proxy-authorization", None)
+        admitted = self._admitted
+        if (
+            value is None
+            or admitted is None
+            or admitted[0] is not authentication
+            or not hmac.compare_digest(admitted[1], value)
+        ):
+            client_conn = self.context.client_conn
+            client_conn.principal = None
+            try:
+                client_conn.principal = await authentication.principal(*basic_credentials(value))
+            except ProxyAuthRequiredError as error:
+                self.refuse(stream, error, request)
+                return
+            assert value is not None
+            self._admitted = authentication, value
+        await kind(self, stream, stream.task, head).run()
 
     def _route(self, request: Request) -> None:
         assert self.destination is not None
@@ -121,13 +166,23 @@ class HTTPLayer(Layer):
         side.hold(early)
         stream.take_over(lambda rest: switch(self.context, layer, rest))
 
-    def refuse(self, stream: HTTP1ServerProtocol, error: InterceptorError) -> None:
-        """Answer a request whose head could not be understood, or did not come in time."""
+    def refuse(
+        self,
+        stream: HTTP1ServerProtocol,
+        error: InterceptorError,
+        request: Request | None = None,
+    ) -> None:
+        """Answer a request that no exchange is begun for.
+
+        Without ``request`` its head could not be understood, or did not come in time.
+        """
         context = self.context
         flow = HTTPFlow(context.client_conn, self.first_server_conn, self.mode_name, None)
         now = time.time()
         # Hooks may rely on there being a request: this one says that there was none.
-        flow.request = Request(b"?", b"http", b"", 0, b"", b"HTTP/1.1", Headers(), "relative", now)
+        flow.request = request or Request(
+            b"?", b"http", b"", 0, b"", b"HTTP/1.1", Headers(), "relative", now
+        )
         flow.error = Error(str(error), now, error.code)
         self.log.info(
             "{client}: {code}: {message}",
@@ -143,7 +198,10 @@ class HTTPLayer(Layer):
         if stream.side.closing:
             return
         status = getattr(error, "status", 400)
-        stream.refuse(None, error_response(status, error.code, str(error)))
+        response = error_response(status, error.code, str(error))
+        if isinstance(error, ProxyAuthRequiredError):
+            response.headers["Proxy-Authenticate"] = CHALLENGE
+        stream.refuse(request, response)
         stream.side.close(context.environment.settings.close_timeout, linger=True)
 
 

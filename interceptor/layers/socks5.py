@@ -13,6 +13,7 @@ from interceptor.errors import InterceptorError, UpstreamError
 from interceptor.layers.context import Context, Layer
 from interceptor.layers.detect import Tunnel
 from interceptor.layers.failures import ClientGoneError, ClientTooSlowError
+from interceptor.layers.proxyauth import ProxyAuthRequiredError
 from interceptor.layers.task import Task
 from interceptor.model.connections import format_address
 from interceptor.net.gate import BACKLOG
@@ -31,6 +32,7 @@ from interceptor.wire.socks5 import (
 if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
+    from interceptor.layers.proxyauth import ProxyAuthentication
     from interceptor.layers.serverside import ServerSide
 
 _HIGH_WATER: Final = 65536
@@ -128,11 +130,15 @@ class SOCKS5ServerProtocol(SideProtocol):
         codec, side = self._codec, self.side
         greeting = await self._next()
         assert isinstance(greeting, Greeting)
-        method = self._method(greeting)
+        authentication = self._context.environment.authentication
+        method = self._method(greeting, authentication is not None)
         side.write(codec.choose(method))
         if method == USER_PASSWORD:
-            # Nobody asked for them: whoever has nothing else to offer may come in.
-            await self._next()
+            credentials = await self._next()
+            assert isinstance(credentials, Credentials)
+            if authentication is not None:
+                await self._authenticate(authentication, credentials)
+            # Else nobody asked for them: whoever has nothing else to offer may come in.
             side.write(codec.verdict(True))
         request = await self._next()
         assert isinstance(request, ConnectRequest)
@@ -147,7 +153,15 @@ class SOCKS5ServerProtocol(SideProtocol):
             bound = server.server_conn.source_address
         side.write(codec.reply(Reply.SUCCEEDED, bound))
 
-    def _method(self, greeting: Greeting) -> int:
+    def _method(self, greeting: Greeting, authenticated: bool) -> int:
+        if authenticated:
+            if USER_PASSWORD in greeting.methods:
+                return USER_PASSWORD
+            raise SOCKS5Error(
+                "the proxy has users, and the client does not say who it is",
+                "proxy-auth-required",
+                self._codec.no_method(),
+            )
         for method in (NO_AUTHENTICATION, USER_PASSWORD):
             if method in greeting.methods:
                 return method
@@ -156,6 +170,15 @@ class SOCKS5ServerProtocol(SideProtocol):
             "socks-no-method",
             self._codec.no_method(),
         )
+
+    async def _authenticate(
+        self, authentication: ProxyAuthentication, credentials: Credentials
+    ) -> None:
+        try:
+            principal = await authentication.principal(credentials.username, credentials.password)
+        except ProxyAuthRequiredError as error:
+            raise SOCKS5Error(str(error), error.code, self._codec.verdict(False)) from None
+        self._context.client_conn.principal = principal
 
     def _served(self, error: BaseException | None) -> None:
         side = self.side

@@ -56,6 +56,15 @@ CORE_OPTIONS: Final[tuple[Option, ...]] = (
             "(with PROXY as for upstream_proxy), each optionally followed by @LISTEN: PORT, "
             "HOST:PORT, [V6]:PORT or a Twisted endpoint string.",
         ),
+        Option(
+            "proxyauth",
+            "str",
+            None,
+            "Who may use the proxy, but in reverse mode: USER:PASSWORD, @FILE for a file of "
+            "htpasswd, or any for everybody who gives a name and a password. Command lines can be "
+            "seen by others: better set the variable INTERCEPTOR_PROXYAUTH.",
+            optional=True,
+        ),
     ),
     *_group(
         "Scripts and hooks",
