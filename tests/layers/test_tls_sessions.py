@@ -164,7 +164,7 @@ class UpstreamTests(TLSLayerTestCase):
 class DownstreamTests(TLSLayerTestCase):
     """With clients."""
 
-    def started(self, **options: Any) -> MemoryProxy:
+    def served(self, **options: Any) -> MemoryProxy:
         proxy, _ = self.tls(**options)
         proxy.tls_origin().respond(OK)
         proxy.tls_origin("other.test").respond(OK)
@@ -190,7 +190,7 @@ class DownstreamTests(TLSLayerTestCase):
 
     def test_the_next_connection_resumes(self):
         for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
-            proxy = self.started()
+            proxy = self.served()
             context = self.context(proxy, version)
             session = self.visit(proxy, context).tls.tls.session
             client = self.visit(proxy, context, session)
@@ -198,7 +198,7 @@ class DownstreamTests(TLSLayerTestCase):
 
     def test_never_across_a_change_of_what_we_are(self):
         for change in ({"tls_version_client_min": "tls1.3"}, {"ssl_insecure": True}):
-            proxy = self.started()
+            proxy = self.served()
             context = self.context(proxy)
             session = self.visit(proxy, context).tls.tls.session
             proxy.options.update(**change)
@@ -206,13 +206,13 @@ class DownstreamTests(TLSLayerTestCase):
 
     def test_never_with_another_proxy(self):
         # The same authority, another process, so to say.
-        proxy = self.started()
+        proxy = self.served()
         context = self.context(proxy)
         session = self.visit(proxy, context).tls.tls.session
-        self.assertFalse(self.visit(self.started(), context, session).tls.tls.session_reused)
+        self.assertFalse(self.visit(self.served(), context, session).tls.tls.session_reused)
 
     def test_a_new_failure_upstream_is_told_in_a_resumed_session(self):
-        proxy = self.started()
+        proxy = self.served()
         context = self.context(proxy)
         session = self.visit(proxy, context).tls.tls.session
         self.addCleanup(proxy.network.restore, (HOST, 443))
