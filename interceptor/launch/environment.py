@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import quote
 
 PROXY_VARIABLES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "WS_PROXY", "WSS_PROXY")
 """Set in upper and in lower case: some programs know but one of them, and which one differs."""
@@ -41,8 +42,13 @@ BUNDLE_VARIABLES: Final = (
 )
 """Set to a file of certificates, each the whole of what a program trusts, or an addition to it."""
 
-CLEARED: Final = ("NO_PROXY", "npm_config_noproxy", "INTERCEPTOR_CA_PASSPHRASE")
-"""Taken away, whatever their case: hosts that are not to be proxied, and what unlocks our key."""
+CLEARED: Final = (
+    "NO_PROXY",
+    "npm_config_noproxy",
+    "INTERCEPTOR_CA_PASSPHRASE",
+    "INTERCEPTOR_PROXYAUTH",
+)
+"""Taken away, whatever their case: hosts that are not to be proxied, and our own secrets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +56,8 @@ class Setting:
     """Where the proxy is, and the files that programs are pointed to.
 
     ``host`` has no brackets. ``bundle`` holds roots as PEM, ``trust_store`` the same for Java,
-    ``wgetrc`` what GNU wget reads at its start, ``node_module`` what Node does.
+    ``wgetrc`` what GNU wget reads at its start, ``node_module`` what Node does. ``credentials`` are
+    the user name and the password that the proxy asks for, if it does.
     """
 
     host: str
@@ -59,12 +66,17 @@ class Setting:
     trust_store: str
     wgetrc: str
     node_module: str
+    credentials: tuple[str, str] | None = None
 
     @property
     def url(self) -> str:
         """The proxy as variables name it."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}"
+        user = ""
+        if self.credentials is not None:
+            quoted = (quote(each, safe="", errors="surrogateescape") for each in self.credentials)
+            user = ":".join(quoted) + "@"
+        return f"http://{user}{host}:{self.port}"
 
 
 def command_environment(environ: Mapping[str, str], setting: Setting) -> dict[str, str]:

@@ -12,6 +12,7 @@ from interceptor.errors import OptionsError
 from interceptor.launch.environment import Setting, command_environment, inherited_bundles
 from interceptor.launch.files import NODE_MODULE, TrustFiles
 from interceptor.launch.process import Command
+from interceptor.model.passwords import credentials_for
 from interceptor.net.trust import platform_roots
 
 if TYPE_CHECKING:
@@ -49,14 +50,23 @@ class CommandRun:
         """Start the command; fires with its exit status.
 
         Raises `LaunchError`, and `OptionsError` where no listener of the proxy can be named by the
-        variables.
+        variables, or the password that it asks for is not known.
         """
         host, port = proxy_address(proxy.addresses)
+        credentials = credentials_for(proxy.options.proxyauth)
         sources = [str(platform_roots()), *inherited_bundles(self._environ)]
         sources += _certificate_files(proxy.options.ssl_verify_upstream_trusted_ca)
         files = self._files = TrustFiles(proxy.authority.pem, sources, self._environ)
         files.write()
-        setting = Setting(host, port, files.bundle, files.trust_store, files.wgetrc, NODE_MODULE)
+        setting = Setting(
+            host,
+            port,
+            files.bundle,
+            files.trust_store,
+            files.wgetrc,
+            NODE_MODULE,
+            credentials,
+        )
         return self._command.start(command_environment(self._environ, setting))
 
     def pass_on(self, number: int) -> None:

@@ -160,6 +160,24 @@ def _handlers() -> tuple[Any, ...]:
     return bcrypt, argon2, sha512_crypt, sha256_crypt
 
 
+def credentials_for(proxyauth: str | None) -> tuple[str, str] | None:
+    """Return a user name and a password that the option lets in; None where none are needed.
+
+    Raises `OptionsError` for a password file, which knows only hashes.
+    """
+    if proxyauth is None:
+        return None
+    if proxyauth == "any":
+        return "command", "command"
+    if proxyauth.startswith("@"):
+        raise OptionsError(
+            "option `proxyauth`: a password file has only hashes, and the command needs a "
+            "password: use USER:PASSWORD or `any`"
+        )
+    user, _, password = proxyauth.partition(":")
+    return user, password
+
+
 def parse_proxyauth(text: str) -> IPasswords:
     """Return what knows the users that the option names.
 

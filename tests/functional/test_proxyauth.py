@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from tests.functional.harness import Completed, FunctionalTestCase, Origin, ProxyProcess, require
@@ -84,6 +85,22 @@ class AuthenticationTests(FunctionalTestCase):
         self.assertEqual((self.origin.accepted, self.secure.accepted), (0, 0))
         self.assertIn("proxy-auth-required", self.proxy.log)
         self.check_nothing_is_told()
+
+    async def test_a_command_is_told_what_it_needs(self):
+        origin = await self.start_site(tree(echo=Echo()))
+        script = self.write("hooks.py", HOOKS)
+        run = [sys.executable, "-m", "interceptor", "run", "--set", f"confdir={self.directory}"]
+        curl = [require("curl"), "--silent", "--include", f"{origin.url}/echo"]
+        for proxyauth, principal in (("anna:s:e@cret", b"anna"), ("any", b"command")):
+            completed = await self.check_program(
+                *run, "-s", script, "--", *curl, INTERCEPTOR_PROXYAUTH=proxyauth
+            )
+            self.assertIn(b"X-Principal: " + principal + b"\r\n", completed.out)
+        completed = await self.run_program(
+            *run, "--set", f"proxyauth=@{await self.password_file()}", "--", *curl
+        )
+        self.assertEqual(completed.status, 1)
+        self.assertIn(b"a password file has only hashes", completed.err)
 
     def check_nothing_is_told(self) -> None:
         """No password is printed or logged, in no form."""

@@ -30,6 +30,12 @@ class CommandEnvironmentTests(SynchronousTestCase):
         self.assertEqual(made["http_proxy"], "http://[::1]:4711")
         self.assertIn("-Dhttps.proxyHost=::1", made["JAVA_TOOL_OPTIONS"].split())
 
+    def test_who_the_command_is(self):
+        setting = replace(SETTING, credentials=("anna", "a:b@c/ü"))
+        made = command_environment({"INTERCEPTOR_PROXYAUTH": "anna:secret"}, setting)
+        self.assertEqual(made["http_proxy"], "http://anna:a%3Ab%40c%2F%C3%BC@127.0.0.1:4711")
+        self.assertNotIn("INTERCEPTOR_PROXYAUTH", made)
+
     def test_the_bundle(self):
         made = command_environment({}, SETTING)
         for name in (

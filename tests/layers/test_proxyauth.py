@@ -193,6 +193,15 @@ class RequestTests(AuthenticationTestCase):
         client = proxy.client().send(GET)
         self.assertEqual(self.response(client).status_code, 200)
 
+    def test_upstream_mode(self):
+        proxy, client, recorder = self.start(mode="upstream:http://next.test:3128")
+        client.send(GET)
+        self.refused(client, recorder, b"GET")
+        hop = proxy.origin("next.test", 3128).respond(OK)
+        client = proxy.client().send(signed(GET, b"anna:secret"))
+        self.assertEqual(self.response(client).content, b"ok")
+        self.assertNotIn(b"uthorization", hop.received)
+
     def test_reverse_mode_has_no_users(self):
         proxy, client, _ = self.start(mode="reverse:http://example.test")
         proxy.origin().respond(OK)

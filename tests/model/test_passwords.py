@@ -11,7 +11,7 @@ from passlib.hash import argon2, bcrypt, sha256_crypt, sha512_crypt
 from twisted.trial.unittest import SynchronousTestCase
 
 from interceptor.errors import OptionsError
-from interceptor.model.passwords import PasswordFile, parse_proxyauth
+from interceptor.model.passwords import PasswordFile, credentials_for, parse_proxyauth
 
 FAST = {
     "bcrypt": bcrypt.using(rounds=4),
@@ -56,6 +56,20 @@ class OptionTests(SynchronousTestCase):
             self.assertEqual(
                 message, "option `proxyauth`: expected `any`, USER:PASSWORD or @HTPASSWDFILE"
             )
+
+
+class CredentialsTests(SynchronousTestCase):
+    """What a program is told that shall be let in."""
+
+    def test_forms(self):
+        self.assertIsNone(credentials_for(None))
+        self.assertEqual(credentials_for("anna:a:b"), ("anna", "a:b"))
+        credentials = credentials_for("any")
+        assert credentials is not None
+        self.assertTrue(parse_proxyauth("any").check(*[each.encode() for each in credentials]))
+
+    def test_a_file_has_none(self):
+        self.assertIn("only hashes", str(self.assertRaises(OptionsError, credentials_for, "@f")))
 
 
 class PasswordFileTests(SynchronousTestCase):
