@@ -134,8 +134,10 @@ class Tunnel(SideProtocol):
     client that says nothing intelligible, and one that only closes its direction get a plain relay.
     ``server`` is None where nobody has connected yet: the layer that comes does.
 
-    Where the peers have agreed on HTTP (`http_agreed`) it is the client who begins: a server
-    that closes or says anything before has no use, and another connection will take its place.
+    Where the peers have agreed on HTTP (`http_agreed`) it is the client who begins: a server that
+    says anything before has no use. One that ends without a word, in TLS that we opened, was
+    connected to too early, and another connection will take its place; elsewhere the client is told
+    by the same end. It never turns the tunnel into a relay: what the client says is looked at.
     """
 
     def __init__(
@@ -192,21 +194,28 @@ class Tunnel(SideProtocol):
         )
 
     def server_spoke(self) -> None:
-        """The server has said something, or that it will say nothing, before the client did."""
+        """The server has said something before the client did."""
         if http_agreed(self.context, self.destination):
-            server, self.server = self.server, None
-            if server is not None:
-                server.abort()
+            self._drop_server()
         else:
             self.relay()
 
-    def server_lost(self) -> None:
-        """The server is gone before anything was said."""
-        if http_agreed(self.context, self.destination):
-            self.server = None
-        elif not self._decided:
+    def server_ended(self) -> None:
+        """The server has closed, or said that it will say nothing, before anything was said."""
+        if self._decided:
+            return
+        self._drop_server()
+        side = self.context.session.side
+        if self.destination[0] == b"https":
+            side.deadline.set(self.context.environment.settings.idle_timeout)
+        else:
             self._decided = True
-            self.context.session.side.close()
+            side.close()
+
+    def _drop_server(self) -> None:
+        server, self.server = self.server, None
+        if server is not None:
+            server.abort()
 
     def _decide(self, layer: Any) -> None:
         if self._decided:
@@ -232,7 +241,7 @@ class _Greeting(SideProtocol):
         self._tunnel.server_spoke()
 
     def read_closed(self) -> None:
-        self._tunnel.server_spoke()
+        self._tunnel.server_ended()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._tunnel.server_lost()
+        self._tunnel.server_ended()

@@ -12,7 +12,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from interceptor.errors import RemoteProtocolError, UpstreamError
+from interceptor.errors import RemoteProtocolError, TLSError, UpstreamError
 from interceptor.interfaces import IClientStream, IServerStream
 from interceptor.layers.failures import ClientGoneError, ClientTooSlowError
 from interceptor.layers.task import Task
@@ -291,6 +291,7 @@ class HTTP1ClientProtocol(_HTTP1Protocol):
         self._settings = settings
         self.reused = False
         self.response_begun = False
+        self._head_seen = False
         self._pool = pool
         self._route = route
         self._forwarded = next_hop_fields is not None
@@ -313,7 +314,8 @@ class HTTP1ClientProtocol(_HTTP1Protocol):
             self.side.abort()
             return
         self.response_begun = True
-        self.side.deadline.clear()
+        if self._head_seen:
+            self.side.deadline.clear()
         super().dataReceived(data)
 
     def read_closed(self) -> None:
@@ -339,6 +341,9 @@ class HTTP1ClientProtocol(_HTTP1Protocol):
             if not self.response_begun:
                 self._broken = self._disconnected()
             self.codec.receive_eof()
+        elif isinstance(reason.value, TLSError):
+            # In TLS 1.3 a server refuses our certificate, or the lack of one, after the handshake.
+            self._broken = UpstreamError(str(reason.value), reason.value.code)
         else:
             self._broken = self._gone()
         self._wake()
@@ -379,19 +384,28 @@ class HTTP1ClientProtocol(_HTTP1Protocol):
         if event is NEED_DATA:
             if self._broken is not None:
                 raise self._broken
-            if self.codec.sent:
+            if self.codec.sent and (self._head_seen or not self.side.deadline.active):
+                # A head has this time as a whole; of a body, each step.
                 self.side.deadline.set(self._settings.read_timeout)
-        elif self._forwarded and type(event) is ResponseHead:
-            response = event.response
-            if response.status_code == 407:
-                # It is us whom the next hop asks, not the client.
-                raise refusal(407, response.reason)
+        elif not self._head_seen and type(event) is ResponseHead:
+            self._head_came(event.response)
         return event
 
+    def _head_came(self, response: Response) -> None:
+        self.side.deadline.clear()
+        status = response.status_code
+        # An informational response has another head behind it.
+        self._head_seen = status >= 200 or status == 101
+        if status == 407 and self._forwarded:
+            # It is us whom the next hop asks, not the client.
+            raise refusal(407, response.reason)
+
     def send_head(self, request: Request, length: int | None) -> None:
+        self._head_seen = False
         self.side.write(self.codec.send_head(request, length))
 
     def send_message(self, request: Request, body: bytes) -> None:
+        self._head_seen = False
         self.side.write(self.codec.send_message(request, body))
 
     def send_end(self, trailers: Headers | None) -> None:

@@ -82,6 +82,8 @@ class Handshakes:
 
     def prepare(self) -> None:
         """Load the roots and try the profiles. Raises `OptionsError`."""
+        self._client_profile.check()
+        self._legacy_profile.check()
         self._towards_servers.prepare(self._server_profile)
 
     def to_client(

@@ -57,12 +57,19 @@ class TLSProfile:
     legacy: bool = False
     """Speak with what is very old: TLS 1.0 on, any key size, any cipher, the old renegotiation."""
 
+    def check(self) -> None:
+        """Find out whether OpenSSL can do it. Raises `OptionsError` (``ciphers-invalid``)."""
+        self.apply(SSL.Context(SSL.TLS_METHOD))
+
     def apply(self, context: SSL.Context) -> None:
         """Set up a new context. Raises `OptionsError` (``ciphers-invalid``)."""
         minimum = SSL.TLS1_VERSION if self.legacy else VERSIONS[self.minimum]
         context.set_min_proto_version(minimum)
         context.set_max_proto_version(VERSIONS[self.maximum])
         ciphers = self.ciphers or (_LEGACY_CIPHERS if self.legacy else _CIPHERS)
+        if minimum < SSL.TLS1_2_VERSION and self.ciphers is None and not self.legacy:
+            # OpenSSL has no older version at its usual level of security.
+            ciphers += ":@SECLEVEL=0"
         if self.legacy:
             if "@SECLEVEL" not in ciphers:
                 ciphers += ":@SECLEVEL=0"

@@ -113,7 +113,8 @@ def failure_error(
             return closed_error(peer)
     if alert is not None:
         name = alert_name(alert).replace("_", "-")
-        text = f"the {peer} ended {what} with the alert {describe_alert(alert)}"
+        ended = "TLS" if established else "the TLS handshake"
+        text = f"the {peer} ended {ended} with the alert {describe_alert(alert)}"
         return TLSError(text, f"tls-alert-{name}", peer=peer, alert=alert, received=True)
     code = next((_CODES[reason] for reason in reasons if reason in _CODES), None)
     if code == _NOT_TLS:

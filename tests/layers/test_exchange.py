@@ -591,6 +591,36 @@ class DeadlineTests(ExchangeTestCase):
         self.assertEqual(response.status_code, 504)
         self.assertEqual(recorder.arguments("error")[0].error.code, "total-timeout")
 
+    def test_head_that_comes_byte_by_byte_for_ever(self):
+        proxy, client, recorder = self.started(read_timeout=3)
+        origin = proxy.origin()
+        client.send(GET)
+        origin.send(b"HTTP/1.1 200 OK\r\n")
+        for _ in range(6):
+            origin.send(b"X")
+            proxy.advance(0.5)
+        self.assertEqual(recorder.arguments("error")[0].error.code, "read-timeout")
+
+    def test_informational_responses_give_a_server_more_time(self):
+        proxy, client, _ = self.started(read_timeout=3)
+        origin = proxy.origin()
+        client.send(GET)
+        for _ in range(4):
+            proxy.advance(2)
+            origin.send(b"HTTP/1.1 102 Processing\r\n\r\n")
+        origin.send(OK)
+        self.assertTrue(client.received.endswith(OK))
+
+    def test_body_has_the_time_for_each_step(self):
+        proxy, client, _ = self.started(read_timeout=3)
+        origin = proxy.origin()
+        client.send(GET)
+        origin.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n")
+        for byte in (b"a", b"b", b"c", b"d"):
+            proxy.advance(2)
+            origin.send(byte)
+        self.assertTrue(client.received.endswith(b"abcd"))
+
     def test_a_waiting_hook_is_not_the_servers_fault(self):
         waiting: list[Deferred[None]] = []
 

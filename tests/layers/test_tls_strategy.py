@@ -126,13 +126,14 @@ class StaleTests(TLSLayerTestCase):
         proxy.advance(60)
         self.assert_served(client, origin, POST)
 
-    def test_a_server_of_no_known_protocol_takes_its_client_along(self):
+    def test_of_no_known_protocol(self):
         proxy, _ = self.tls()
-        origin = proxy.tls_origin()
+        origin = proxy.tls_origin().respond(OK)
         client = proxy.tls_client(alpn=())
         origin.close()
         proxy.advance(10)
-        self.assertTrue(client.closed)
+        self.assertFalse(client.closed)
+        self.assert_served(client, origin, POST)
 
     def test_a_greeting_of_no_known_protocol_is_passed_on(self):
         proxy, _ = self.tls()
