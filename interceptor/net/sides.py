@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableProtocol, ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.tcp import Connection
 from zope.interface import implementer
 
 from interceptor.net.deadline import Deadline
@@ -19,6 +20,14 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IReactorTime
     from twisted.python.failure import Failure
+
+
+_READ_SIZE: Final = 131072
+"""Bytes that are read from a socket at once, at most.
+
+Twisted's 64 KiB leave the end of a body of that size, which came with its head, to a turn of the
+reactor of its own.
+"""
 
 
 class SideProtocol(Protocol):
@@ -96,6 +105,8 @@ class Side(Protocol):
         self.write = direct_writer(transport)
         self.reading = ReadGate(transport)
         self.writing = WriteGate(transport)
+        if isinstance(transport, Connection):
+            transport.bufferSize = _READ_SIZE
         if ITCPTransport.providedBy(transport):
             transport.setTcpNoDelay(True)
 

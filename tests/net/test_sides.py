@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import socket
+
 from twisted.internet.task import Clock
+from twisted.internet.tcp import Connection
+from twisted.internet.testing import MemoryReactor
 from twisted.trial.unittest import SynchronousTestCase
 
 from interceptor.net.memory import HalfCloseRecorder, MemoryLink
@@ -80,3 +84,25 @@ class SideTests(SynchronousTestCase):
         later = Listening()
         self.side.use(later, b"kept")
         self.assertEqual((later.data, later.ended), (b"kept", True))
+
+
+class AskedSocket(socket.socket):
+    """A socket that notes how much it is asked for at once."""
+
+    asked = 0
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        self.asked = size
+        return b"some"
+
+
+class ReadSizeTests(SynchronousTestCase):
+    def test_64_kib_and_a_head_are_one_read(self):
+        asked = AskedSocket()
+        self.addCleanup(asked.close)
+        side = Side(Clock())
+        connection = Connection(asked, side, MemoryReactor())
+        side.makeConnection(connection)
+        side.use(Listening())
+        connection.doRead()
+        self.assertGreater(asked.asked, 65536 + 4096)
