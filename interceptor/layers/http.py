@@ -98,39 +98,42 @@ class HTTPLayer(Layer):
                 )
         authentication = self.context.environment.authentication
         if authentication is not None and self.destination is None:
-            return self._admit(authentication, kind, stream, head)
+            # It is for us alone: neither hooks nor servers get it.
+            value = request.headers.get_bytes(b"proxy-authorization")
+            if value is not None:
+                del request.headers["proxy-authorization"]
+            if not self._is_known(authentication, value):
+                return self._admit(authentication, value, kind, stream, head)
         return kind(self, stream, stream.task, head).run()
+
+    def _is_known(self, authentication: ProxyAuthentication, value: bytes | None) -> bool:
+        """Whether the request says the same as the one before, which was let in."""
+        admitted = self._admitted
+        return (
+            admitted is not None
+            and value is not None
+            and admitted[0] is authentication
+            and hmac.compare_digest(admitted[1], value)
+        )
 
     async def _admit(
         self,
         authentication: ProxyAuthentication,
+        value: bytes | None,
         kind: type[HTTPExchange],
         stream: HTTP1ServerProtocol,
         head: RequestHead,
     ) -> None:
-        """Serve the request if it says truly who sends it.
-
-        What it says of that is taken out of it: it is for us alone. The same again on the same
-        connection is known by a comparison.
-        """
-        request = head.request
-        value = request.headers.get_bytes(b"proxy-authorization")
-        request.headers.pop("proxy-authorization", None)
-        admitted = self._admitted
-        if (
-            value is None
-            or admitted is None
-            or admitted[0] is not authentication
-            or not hmac.compare_digest(admitted[1], value)
-        ):
-            client_conn = self.context.client_conn
-            client_conn.principal = None
-            try:
-                client_conn.principal = await authentication.principal(*basic_credentials(value))
-            except ProxyAuthRequiredError as error:
-                self.refuse(stream, error, request)
-                return
-            assert value is not None
+        """Serve the request if it says truly, with its Proxy-Authorization, who sends it."""
+        client_conn = self.context.client_conn
+        self._admitted = client_conn.principal = None
+        try:
+            credentials = basic_credentials(value)
+            client_conn.principal = await authentication.principal(*credentials)
+        except ProxyAuthRequiredError as error:
+            self.refuse(stream, error, head.request)
+            return
+        if value is not None:
             self._admitted = authentication, value
         await kind(self, stream, stream.task, head).run()
 
