@@ -43,7 +43,7 @@ def switch(context: Context, proposed: Any, data: bytes) -> None:
         context.session.side.abort()
         return
     if not isinstance(answer, Deferred):
-        _start(context, _checked(proposed, answer), data)
+        _start(context, _checked(context, proposed, answer), data)
         return
     side = context.session.side
     waiting = _Waiting(data, answer)
@@ -53,7 +53,7 @@ def switch(context: Context, proposed: Any, data: bytes) -> None:
     def answered(layer: Any) -> None:
         side.reading.resume(HOOK)
         if not side.closing:
-            _start(context, _checked(proposed, layer), waiting.data)
+            _start(context, _checked(context, proposed, layer), waiting.data)
 
     def failed(failure: Failure) -> None:
         side.abort()
@@ -61,7 +61,7 @@ def switch(context: Context, proposed: Any, data: bytes) -> None:
     answer.addCallbacks(answered, failed)
 
 
-def _checked(proposed: Any, answer: Any) -> Any:
+def _checked(context: Context, proposed: Any, answer: Any) -> Any:
     if answer is None:
         return proposed
     if not ILayer.providedBy(answer):
@@ -69,6 +69,7 @@ def _checked(proposed: Any, answer: Any) -> Any:
             "next_layer: a hook returned {answer!r}, which is not a layer; {proposed!r} is kept",
             answer=answer,
             proposed=proposed,
+            proxy=context.environment.proxy,
         )
         return proposed
     return answer
@@ -81,7 +82,11 @@ def _start(context: Context, layer: Any, data: bytes) -> None:
         layer.start(data)
     except Exception:
         # Most likely a hook brought it along. Nobody speaks on this connection now.
-        _log.failure("layer `{name}` failed to start", name=getattr(layer, "name", layer))
+        _log.failure(
+            "layer `{name}` failed to start",
+            name=getattr(layer, "name", layer),
+            proxy=context.environment.proxy,
+        )
         context.session.side.abort()
 
 

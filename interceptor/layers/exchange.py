@@ -286,7 +286,11 @@ class HTTPExchange:
                     raise
                 self._end_pump()
                 server.abort("stale")
-                self.log.debug("sent again on a new connection: {error}", error=error)
+                self.log.debug(
+                    "sent again on a new connection: {error}",
+                    error=error,
+                    proxy=self._layer.context.environment.proxy,
+                )
                 retried = True
                 continue
             break
@@ -521,7 +525,11 @@ class HTTPExchange:
         flow = self.flow
         code, status, message = describe(error)
         if code == "internal-error":
-            self.log.failure("{url}: unexpected error", url=flow.request.url)
+            self.log.failure(
+                "{url}: unexpected error",
+                url=flow.request.url,
+                proxy=self._layer.context.environment.proxy,
+            )
         elif isinstance(error, StreamCallableError):
             self.log.error(
                 "{url}: a stream callable failed\n{traceback}",
@@ -548,7 +556,11 @@ class HTTPExchange:
                 if waiting is not None:
                     await waiting
             except Exception as second:
-                self.log.debug("error hook: {error}", error=second)
+                self.log.debug(
+                    "error hook: {error}",
+                    error=second,
+                    proxy=self._layer.context.environment.proxy,
+                )
         self._task.calm()
         if self._sending or not status:
             self._stream.abort(code)

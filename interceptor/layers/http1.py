@@ -222,7 +222,8 @@ class HTTP1ServerProtocol(_HTTP1Protocol):
         elif isinstance(error, (RemoteProtocolError, ClientTooSlowError)):
             self.layer.refuse(self, error)
         elif not isinstance(error, ClientGoneError):
-            self.log.failure("exchange failed: {error}", error=error)
+            proxy = self.layer.context.environment.proxy
+            self.log.failure("exchange failed: {error}", error=error, proxy=proxy)
             side.abort()
 
     # The stream

@@ -7,8 +7,6 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from twisted.logger import Logger
-
 from interceptor.errors import OptionsError
 
 if TYPE_CHECKING:
@@ -28,8 +26,6 @@ class Passthrough:
 
     Scripts reach it as ``ctx.master.passthrough``.
     """
-
-    log = Logger()
 
     def __init__(self, clock: IReactorTime, options: Options) -> None:
         self._clock = clock
@@ -73,11 +69,6 @@ class Passthrough:
         self._learned[f"{host}:{port}"] = self._clock.seconds() + self._ttl
         if len(self._learned) > _MOST_LEARNED:
             self._learned.popitem(last=False)
-        self.log.info(
-            "{host}:{port} passes through from now on: a client does not accept our certificate",
-            host=host,
-            port=port,
-        )
         return True
 
     def entries(self) -> dict[str, float]:

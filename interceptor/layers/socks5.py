@@ -189,7 +189,8 @@ class SOCKS5ServerProtocol(SideProtocol):
         elif isinstance(error, InterceptorError):
             self._refuse(error)
         else:
-            self.log.failure("SOCKS layer failed: {error}", error=error)
+            proxy = self._context.environment.proxy
+            self.log.failure("SOCKS layer failed: {error}", error=error, proxy=proxy)
             side.abort()
 
     def _begin_tunnel(self) -> None:

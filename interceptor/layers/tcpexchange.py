@@ -229,7 +229,8 @@ class TCPExchange:
 
     def lost(self, relay: _CountingRelay, reason: Failure) -> None:
         """One of the connections is gone, and the other with it."""
-        if reason.check(ConnectionDone):
+        if reason.check(ConnectionDone) or relay.side.read_ended:
+            # Who has said all and is not there for the rest has closed, not failed.
             self._end(None)
         elif relay.from_client:
             self._end(ClientGoneError("the client reset its connection"))
@@ -261,7 +262,9 @@ class TCPExchange:
             if flow.error is None:
                 flow.error = Error(message, flow.timestamp_end, code)
             if code == "internal-error":
-                self.log.failure("{flow}: unexpected error", flow=flow)
+                self.log.failure(
+                    "{flow}: unexpected error", flow=flow, proxy=self.context.environment.proxy
+                )
             self.log.info(
                 "{client} {server}: {code}: {message}",
                 client=format_address(flow.client_conn.address),
@@ -269,6 +272,7 @@ class TCPExchange:
                 code=code,
                 message=message,
                 of_flow=True,
+                proxy=self.context.environment.proxy,
             )
         self._queue.clear()
         waiting, self._waiting = self._waiting, None
@@ -286,13 +290,20 @@ class TCPExchange:
                     await waiting
         except HookFailed as error:
             # The bus has logged it; what was to be stopped has ended already.
-            self.log.debug("tcp_error hook: {error}", error=error)
+            self.log.debug(
+                "tcp_error hook: {error}", error=error, proxy=self.context.environment.proxy
+            )
         flow.detach()
         if hooks.tcp_end is not None:
             run_hook(hooks.tcp_end, flow)
 
     def _end_failed(self, failure: Failure) -> None:
-        self.log.failure("the end of {flow} could not be told", failure, flow=self.flow)
+        self.log.failure(
+            "the end of {flow} could not be told",
+            failure,
+            flow=self.flow,
+            proxy=self.context.environment.proxy,
+        )
 
 
 class _CountingRelay(Relay):

@@ -251,7 +251,10 @@ class TLSLayer(Layer):
 
     def _pass_through(self, hello: ClientHello, reason: str) -> None:
         self.log.debug(
-            "{sni}: passed through ({reason})", sni=hello.sni or self.destination, reason=reason
+            "{sni}: passed through ({reason})",
+            sni=hello.sni or self.destination,
+            reason=reason,
+            proxy=self.context.environment.proxy,
         )
         self._below.reading.resume(SETUP)
         plain = None if self.destination is None else (b"http", *self.destination[1:])
@@ -263,17 +266,27 @@ class TLSLayer(Layer):
         environment = self.context.environment
         host, port = self._place()
         if error.received and error.alert in REFUSALS:
+            name = hello.sni or host
             error = TLSError(
-                f"the client does not trust our certificate for {hello.sni or host}: it ended the "
-                f"handshake with the alert {describe_alert(error.alert)}",
+                f"the client does not trust our certificate for {name or 'the proxy itself'}: it "
+                f"ended the handshake with the alert {describe_alert(error.alert)}",
                 "client-distrusts-ca",
                 peer="client",
                 alert=error.alert,
                 received=True,
             )
-            name = hello.sni or host
-            if name is not None and self.destination is not None:
-                environment.passthrough.refused(name, port, error.alert)
+            if (
+                name is not None
+                and self.destination is not None
+                and environment.passthrough.refused(name, port, error.alert)
+            ):
+                self.log.info(
+                    "{name}:{port} passes through from now on, for a client does not accept our "
+                    "certificate",
+                    name=name,
+                    port=port,
+                    proxy=environment.proxy,
+                )
         self._tell_failure(hello, error)
         self._let_go()
         self._below.close(environment.settings.close_timeout)
@@ -377,7 +390,11 @@ class _HelloProtocol(SideProtocol):
     def _opened(self, error: BaseException | None) -> None:
         if error is not None:
             if not isinstance(error, InterceptorError):
-                self._layer.log.failure("TLS layer failed: {error}", error=error)
+                self._layer.log.failure(
+                    "TLS layer failed: {error}",
+                    error=error,
+                    proxy=self._layer.context.environment.proxy,
+                )
             self.side.abort()
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+from pathlib import Path
+
+import interceptor.layers
 from interceptor.hooks.context import LogEntry
 from tests.layers.test_exchange import ExchangeTestCase
 
@@ -25,3 +29,16 @@ class LogTests(ExchangeTestCase):
         self.assertEqual(len(one.entries), 1)
         self.assertIn("connect-refused", one.entries[0].msg)
         self.assertEqual(other.entries, [])
+
+    def test_every_message_names_its_proxy(self):
+        nameless = [
+            f"{path.name}:{node.lineno}"
+            for path in Path(interceptor.layers.__file__).parent.glob("*.py")
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr in {"debug", "info", "warn", "error", "failure"}
+            and "log" in ast.unparse(node.func.value)
+            and "proxy" not in {keyword.arg for keyword in node.keywords}
+        ]
+        self.assertEqual(nameless, [])
