@@ -85,6 +85,8 @@ def describe(flow: http.HTTPFlow) -> dict[str, Any]:
         end = response.timestamp_end or end
     if end is not None:
         record["milliseconds"] = round((end - request.timestamp_start) * 1000, 1)
+    if flow.server_conn.ssl_verification_error is not None:
+        record["unverified"] = flow.server_conn.ssl_verification_error
     if flow.error is not None:
         record["error"] = {"code": flow.error.code, "message": flow.error.msg}
     return record

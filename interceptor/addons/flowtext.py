@@ -119,7 +119,8 @@ def summary(flow: HTTPFlow, style: Style = PLAIN) -> str:
     """Client, method, URL, status, content type, size and milliseconds of a flow that ended.
 
     The fields are always in this order, one space apart, ``-`` for what there is not. A flow that
-    failed ends in ``error:``, the error's code and its message.
+    failed ends in ``error:``, the error's code and its message; one whose server was trusted without
+    proof, because an option says so, in ``unverified``.
     """
     response = flow.response
     start = _start(flow, style)
@@ -134,6 +135,8 @@ def summary(flow: HTTPFlow, style: Style = PLAIN) -> str:
         )
     duration = flow_duration(flow)
     fields += " -" if duration is None else f" {milliseconds_text(duration)}"
+    if flow.server_conn.ssl_verification_error is not None and flow.error is None:
+        fields += f" {style.error}unverified{style.end}"
     return fields + _error(flow, style)
 
 

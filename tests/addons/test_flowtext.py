@@ -43,6 +43,11 @@ class SummaryTests(SynchronousTestCase):
             summary(flow),
         )
 
+    def test_server_that_was_not_verified(self):
+        flow = answered()
+        flow.server_conn.ssl_verification_error = "the certificate has expired"
+        self.assertTrue(summary(flow).endswith(" 500ms unverified"))
+
     def test_no_content_type(self):
         self.assertIn(" 204 - 0b 500ms", summary(answered(status=204)))
 
