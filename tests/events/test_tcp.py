@@ -230,6 +230,14 @@ class EndTests(TCPTestCase):
         self.assert_failed(recorder, "client-disconnected")
         self.assertIsNotNone(origin.lost)
 
+    def test_client_that_has_said_all_and_is_gone(self):
+        _, client, origin, recorder = self.tunnel()
+        client.end()
+        origin.write(b"goodbye")
+        client.abort()
+        self.assertEqual(self.ends(recorder), ["tcp_end"])
+        self.assertIsNone(self.flow(recorder).error)
+
     def test_client_resets_while_a_hook_waits(self):
         waiting = Waiting()
         proxy, client, origin, recorder = self.hooked_tunnel(tcp_message=waiting)
