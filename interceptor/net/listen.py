@@ -13,12 +13,16 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStrea
 from twisted.internet.threads import deferToThreadPool
 
 from interceptor.errors import ListenError
-from interceptor.model.modes import ListenSpec
+from interceptor.model.modes import DEFAULT_PREFIXES, ListenSpec
+from interceptor.model.wording import did_you_mean
 from interceptor.net.addresses import as_pair, show
 from interceptor.net.resolver import parse_literal
 
 BACKLOG = 1024
 """Connections that the system keeps for us between two turns of the reactor."""
+
+# Up to the end or the next argument, so that none is taken for the end of an address.
+_BARE_IPV6 = re.compile(r"(?<=:)(interface|host)=([0-9A-Fa-f:.]+(?:%\w+)?)(?=\Z|:[A-Za-z]\w*=)")
 
 
 def listen(
@@ -56,6 +60,10 @@ async def _listen(
             port = reactor.listenTCP(spec.port, factory, backlog=backlog, interface=host)
     except CannotListenError as error:
         raise ListenError(f"cannot listen on {spec}: {_reason(error.socketError)}") from error
+    except socket.gaierror as error:
+        # What ought to be the word of an endpoint was read as a name.
+        near = did_you_mean(spec.host, DEFAULT_PREFIXES)
+        raise ListenError(f"cannot listen on {spec}: {_reason(error)}{near}") from error
     except (OSError, ValueError, OverflowError) as error:
         raise ListenError(f"cannot listen on {spec}: {_reason(error)}") from error
     listening = getattr(port, "socket", None)
@@ -70,7 +78,7 @@ def _endpoint(reactor: Any, description: str) -> IStreamServerEndpoint:
     from twisted.internet.endpoints import serverFromString
 
     try:
-        endpoint: IStreamServerEndpoint = serverFromString(reactor, description)
+        endpoint: IStreamServerEndpoint = serverFromString(reactor, _escape_addresses(description))
     except TypeError as error:
         # The parsers are functions, called with what the description holds.
         argument = re.search(r"unexpected keyword argument '(.+)'", str(error))
@@ -85,6 +93,19 @@ def _endpoint(reactor: Any, description: str) -> IStreamServerEndpoint:
             raise ValueError("a number was expected") from error
         raise
     return endpoint
+
+
+def _escape_addresses(description: str) -> str:
+    """Escape the colons of IPv6 addresses, which separate arguments otherwise."""
+
+    def escape(match: re.Match[str]) -> str:
+        name, value = match.groups()
+        if parse_literal(value) is None:
+            return match[0]
+        escaped = value.replace(":", r"\:")
+        return f"{name}={escaped}"
+
+    return _BARE_IPV6.sub(escape, description)
 
 
 async def _resolve(reactor: Any, host: str) -> str:

@@ -80,6 +80,20 @@ class ForegroundTests(FunctionalTestCase):
         self.assertRegex(second, r"^listening: reverse:http://example\.org on \[::1\]:\d+$")
         self.assertEqual(third, f"listening: regular on unix:{directory}/a")
 
+    async def test_an_endpoint_with_a_bare_address(self):
+        with socket.create_server(("::1", 0), family=socket.AF_INET6) as free:
+            port = free.getsockname()[1]
+        process = self.start("-m", f"regular@tcp:{port}:interface=::1")
+        await process.until(lambda p: p.out.count(b"\n") == 2)
+        second = process.out.decode().splitlines()[1]
+        self.assertEqual(second, f"listening: regular on [::1]:{port}")
+
+    async def test_a_word_that_is_nearly_an_endpoint_s_ends_it(self):
+        message = await self.refused("-m", "regular@tpc:8080")
+        self.assertTrue(message.startswith("interceptor: "), message)
+        self.assertIn("cannot listen on tpc:8080: ", message)
+        self.assertTrue(message.endswith(": did you mean `tcp`?\n"), message)
+
     async def test_wrong_options_end_it(self):
         self.assertEqual(
             await self.refused("--set", "body_size_limt=1"),

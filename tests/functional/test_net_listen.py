@@ -66,6 +66,16 @@ class ListenTests(TestCase):
         spec = ListenSpec("endpoint", description=r"tcp:0:interface=\:\:1")
         self.assertRegex(describe(await self.listen(spec)), r"^\[::1\]:\d+$")
 
+    async def test_an_endpoint_with_a_bare_address(self):
+        for description in (
+            "tcp:0:interface=::1",
+            "tcp:0:interface=::1:backlog=7",
+            "tcp:interface=0:0:0:0:0:0:0:1:port=0",
+            "tcp:port=0:interface=::ffff:127.0.0.1",
+        ):
+            port = await self.listen(ListenSpec("endpoint", description=description))
+            self.assertRegex(describe(port), r"^\[::(1|ffff:.*)\]:\d+$")
+
     async def test_a_path(self):
         directory = tempfile.mkdtemp()
         self.addCleanup(shutil.rmtree, directory)
@@ -94,6 +104,11 @@ class ListenTests(TestCase):
         text = await self.failing(ListenSpec("tcp", "no-such-host.invalid", 0))
         self.assertStartsWith(text, "cannot listen on no-such-host.invalid:0: ")
 
+    async def test_a_name_that_is_nearly_an_endpoint_s(self):
+        text = await self.failing(ListenSpec("tcp", "tpc", 8080))
+        self.assertStartsWith(text, "cannot listen on tpc:8080: ")
+        self.assertEqual(text.rpartition(": ")[2], "did you mean `tcp`?")
+
     async def test_a_port_that_cannot_be(self):
         text = await self.failing(ListenSpec("tcp", "127.0.0.1", 99999))
         self.assertIn("0-65535", text)
@@ -103,6 +118,7 @@ class ListenTests(TestCase):
             ("nosuch:1", "unknown endpoint type: 'nosuch'"),
             ("tcp:http", "a number was expected"),
             ("tcp:0:color=red", "it takes no argument color="),
+            ("tcp:0:interface=:::1", "arguments are missing or too many"),
             ("unix", "arguments are missing or too many"),
             ("unix:/no/such/directory/i.sock", "no such file or directory"),
             ("systemd:domain=INET:index=7", "there is no such socket"),
