@@ -51,6 +51,7 @@ def check(specs: Iterable[str], options: Options | None = None) -> list[Problem]
     chain = AddonChain(options, reactor=reactor)
     problems: list[Problem] = []
     loaded: list[Script] = []
+    complete = True
     chain.start()
     try:
         for spec in specs:
@@ -60,6 +61,8 @@ def check(specs: Iterable[str], options: Options | None = None) -> list[Problem]
                 chain.add(script)
             except InterceptorError as error:
                 problems.append(_problem_of(spec, error))
+                # What it declared is taken back, so that values for that seem to be for nothing.
+                complete = False
                 continue
             loaded.append(script)
             for name in chain.names():
@@ -70,10 +73,11 @@ def check(specs: Iterable[str], options: Options | None = None) -> list[Problem]
                     ]
         for script in loaded:
             problems += _unknown_options(script, options)
-        try:
-            options.check_deferred()
-        except InterceptorError as error:
-            problems.append(Problem("options", 0, str(error)))
+        if complete:
+            try:
+                options.check_deferred()
+            except InterceptorError as error:
+                problems.append(Problem("options", 0, str(error)))
     finally:
         ended = chain.shutdown()
         reactor.advance(options.shutdown_grace)

@@ -81,6 +81,20 @@ class CheckTests(SynchronousTestCase):
         (problem,) = check([str(self.path)], options)
         self.assertIn("--set: unknown option", problem.text)
 
+    def test_value_for_an_option_of_a_script_that_does_not_load(self) -> None:
+        self.path.write_text(
+            "from interceptor import ctx, exceptions\n"
+            "def load(loader):\n    loader.add_option('mine', int, 3, 'Mine.')\n"
+            "def configure(options, updated):\n"
+            "    if ctx.options.mine > 5:\n"
+            "        raise exceptions.OptionsError('mine is too large')\n",
+            encoding="utf-8",
+        )
+        options = core_options()
+        options.set("mine=7", defer=True, source="--set")
+        (problem,) = check([str(self.path)], options)
+        self.assertEqual(problem.text, "mine is too large")
+
     def test_done_is_called_and_nothing_stays(self) -> None:
         out = self.path.with_suffix(".out")
         before = set(sys.modules)
