@@ -128,7 +128,8 @@ class GatherTests(SynchronousTestCase):
         self.assertEqual(
             str(error),
             f"{path}: unknown option `flow_detial`: did you mean `flow_detail`?; "
-            "INTERCEPTOR_NOTHING_LIKE_IT: unknown option `nothing_like_it`",
+            "INTERCEPTOR_NOTHING_LIKE_IT: unknown option `nothing_like_it`: "
+            "`interceptor options` lists them",
         )
 
     def test_scripts_of_a_file_are_beside_it(self):

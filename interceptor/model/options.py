@@ -327,4 +327,5 @@ class Options:
         object.__setattr__(self, "_explicit", marked)
 
     def _unknown(self, name: str) -> str:
-        return f"unknown option {shown(name)}{did_you_mean(name, self._declared)}"
+        near = did_you_mean(name, self._declared) or ": `interceptor options` lists them"
+        return f"unknown option {shown(name)}{near}"

@@ -428,7 +428,7 @@ class DeclarationTests(SynchronousTestCase):
         self.assertEqual(
             str(error),
             "config.toml: unknown option `nam`: did you mean `name`?; "
-            "config.toml: unknown option `zzz`",
+            "config.toml: unknown option `zzz`: `interceptor options` lists them",
         )
 
     def test_a_snapshot_restores_declarations_and_values(self):
