@@ -1,12 +1,14 @@
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, fail, inlineCallbacks, succeed
 
 from interceptor.errors import HookFailed
+from interceptor.hooks import bus as bus_module
+from interceptor.hooks import coroutines as coroutines_module
+from interceptor.hooks import run as run_module
 from interceptor.hooks.context import CURRENT
 from tests.hooks.doubles import HookTestCase, Layer
 
@@ -423,9 +425,18 @@ class DeadlineTests(HookTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
 
-class StallTests(HookTestCase):
+class TimedTestCase(HookTestCase):
+    """Measures hooks by the test's clock: a hook that advances it is one that takes its time."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        for module in (bus_module, run_module, coroutines_module):
+            self.patch(module, "perf_counter", self.clock.seconds)
+
+
+class StallTests(TimedTestCase):
     def test_blocking_hook_is_named(self) -> None:
-        bus = self.bus_of(Hook(lambda flow: time.sleep(0.02)), stall=0.01)
+        bus = self.bus_of(Hook(lambda flow: self.clock.advance(0.02)), stall=0.01)
         assert bus.request is not None
         bus.request(None)
         (text,) = self.messages.texts
@@ -437,7 +448,7 @@ class StallTests(HookTestCase):
 
         async def hook(flow: object) -> None:
             await waiting
-            time.sleep(0.02)
+            self.clock.advance(0.02)
 
         bus = self.bus_of(Hook(hook), stall=0.01)
         assert bus.request is not None
@@ -451,15 +462,24 @@ class StallTests(HookTestCase):
         bus = self.bus_of(Hook(lambda flow: waiting), stall=0.01)
         assert bus.request is not None
         bus.request(None)
-        time.sleep(0.02)
+        self.clock.advance(0.02)
         waiting.callback(None)
         self.assertEqual(self.messages.texts, [])
 
+    def test_hook_that_is_quick_enough_is_no_stall(self) -> None:
+        bus = self.bus_of(Hook(lambda flow: self.clock.advance(0.01)), stall=0.01)
+        assert bus.request is not None
+        bus.request(None)
+        self.assertEqual(self.messages.texts, [])
+        self.assertEqual(bus.statistics()[0].stalls, 0)
 
-class StatisticsTests(HookTestCase):
+
+class StatisticsTests(TimedTestCase):
     def test_calls_time_and_errors(self) -> None:
         def sometimes(flow: object) -> None:
+            self.clock.advance(0.25)
             if flow:
+                self.clock.advance(0.5)
                 raise ValueError
 
         bus = self.bus_of(Hook(sometimes), Hook(lambda flow: None))
@@ -469,17 +489,17 @@ class StatisticsTests(HookTestCase):
         first, second = bus.statistics()
         self.assertEqual((first.addon, first.event, first.calls), ("addon1", "request", 3))
         self.assertEqual((first.errors, second.errors, second.calls), (1, 0, 3))
-        self.assertGreaterEqual(first.seconds, first.longest)
-        self.assertGreater(first.longest, 0)
+        self.assertEqual((first.seconds, first.longest), (1.25, 0.75))
+        self.assertEqual((second.seconds, second.longest), (0, 0))
 
     def test_waiting_counts(self) -> None:
         waiting: Deferred[None] = Deferred()
         bus = self.bus_of(Hook(lambda flow: waiting))
         assert bus.request is not None
         bus.request(None)
-        time.sleep(0.01)
+        self.clock.advance(2)
         waiting.callback(None)
-        self.assertGreaterEqual(bus.statistics()[0].longest, 0.01)
+        self.assertEqual(bus.statistics()[0].longest, 2)
 
     def test_hooks_never_called_are_not_listed(self) -> None:
         self.assertEqual(self.bus_of(Hook(lambda flow: None)).statistics(), [])
