@@ -7,13 +7,16 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IProtocolNegotiationFactory
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 Connect = Callable[[tuple[str, int], Callable[[], Protocol]], "Deferred[Any]"]
 """Connects a protocol to a host and port."""
 
 
+@implementer(IProtocolNegotiationFactory)
 class NextHopFactory(Factory):
     """What all connections of one next hop share.
 
@@ -33,6 +36,9 @@ class NextHopFactory(Factory):
         self.password: bytes | None = None
         self.answer: bytes | None = None
         self.hops: list[_Hop] = []
+
+    def acceptableProtocols(self) -> list[bytes]:
+        return [b"http/1.1"]
 
     def buildProtocol(self, addr: Any) -> Protocol:
         hop = self.kind(self)
@@ -102,7 +108,7 @@ class _Server(Protocol):
 
 
 class HTTPHop(_Hop):
-    """CONNECT, and requests in absolute form, which are relayed as they are."""
+    """CONNECT, and requests in absolute form; after the first one bytes are relayed as they are."""
 
     def step(self) -> None:
         head, end, rest = self.data.partition(b"\r\n\r\n")
@@ -129,7 +135,9 @@ class HTTPHop(_Hop):
             established = b"HTTP/1.1 200 Connection established\r\n\r\n"
             self.reach(host, port, lambda: self.transport.write(established), refusal)
         else:
-            name, _, number = target.split(b"/")[2].partition(b":")
+            _, _, authority, path = target.split(b"/", 3)
+            name, _, number = authority.partition(b":")
+            self.data = self.data.replace(target, b"/" + path, 1)
             host, port = name.decode(), int(number or b"80")
             self.owner.asked.append(("request", host, port))
             self.reach(host, port, lambda: None, refusal)
