@@ -103,9 +103,9 @@ class Options(usage.Options):
 class Supervised(Service):
     """Runs a proxy service, and ends the program when that cannot start.
 
-    ``when_started`` is called once it has, ``fail`` with the `Failure`, once the log has it. With ``raises`` a failure that is
-    known when `startService` ends is raised instead: a program that is about to become a daemon
-    tells its caller of that.
+    ``when_started`` is called once it has, ``fail`` with the `Failure`, once the log has it. With
+    ``raises`` a failure that is known when `startService` ends is raised instead: a program that is
+    about to become a daemon tells its caller of that.
     """
 
     def __init__(

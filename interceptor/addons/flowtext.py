@@ -119,8 +119,8 @@ def summary(flow: HTTPFlow, style: Style = PLAIN) -> str:
     """Client, method, URL, status, content type, size and milliseconds of a flow that ended.
 
     The fields are always in this order, one space apart, ``-`` for what there is not. A flow that
-    failed ends in ``error:``, the error's code and its message; one whose server was trusted without
-    proof, because an option says so, in ``unverified``.
+    failed ends in ``error:``, the error's code and its message; one whose server was trusted
+    without proof, because an option says so, in ``unverified``.
     """
     response = flow.response
     start = _start(flow, style)

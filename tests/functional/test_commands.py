@@ -102,8 +102,8 @@ class ForegroundTests(FunctionalTestCase):
         )
         self.assertEqual(
             await self.refused("-m", "reverse:ftp://a"),
-            "interceptor: mode `reverse:ftp://a`: scheme `ftp` is not supported, only http and https "
-            "are\n",
+            "interceptor: mode `reverse:ftp://a`: scheme `ftp` is not supported, only http and "
+            "https are\n",
         )
 
     async def test_a_script_that_cannot_be_loaded_ends_it(self):
