@@ -61,6 +61,7 @@ async def secure(below: ServerSide, host: str, offer: Offer | None) -> ServerSid
         raise _as_upstream(error) from error
     server_conn.ssl_verification_error = handshake.verification_error
     describe_session(server_conn, transport)
+    server_conn.cert = handshake.certificate
     if hooks.tls_established is not None:
         try:
             waiting = hooks.tls_established(server_conn)
@@ -140,5 +141,3 @@ def describe_session(connection: Connection, transport: TLSTransport) -> None:
     connection.alpn = tls.get_alpn_proto_negotiated() or None
     connection.cipher_name = tls.get_cipher_name()
     connection.tls_version = tls.get_protocol_version_name()
-    if hasattr(connection, "cert"):
-        connection.cert = tls.get_peer_certificate(as_cryptography=True)

@@ -6,6 +6,7 @@ import ipaddress
 import os
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -24,7 +25,7 @@ from interceptor.net.tlscontext import (
     TLSProfile,
 )
 from interceptor.net.tlssessions import SessionCache
-from interceptor.net.tlsverify import verify_peer
+from interceptor.net.tlsverify import ChainRecord, verify_peer
 from interceptor.net.trust import TrustStore
 
 if TYPE_CHECKING:
@@ -131,6 +132,12 @@ class ServerHandshake:
         self.verification_error: str | None = None
         """Why the server would not be trusted, also where that is overlooked."""
 
+    @property
+    def certificate(self) -> x509.Certificate | None:
+        """The server's certificate, once `verify` has been called."""
+        record: ChainRecord = self.connection.get_app_data()
+        return record.certificate
+
     def verify(self) -> TLSError | None:
         """Return why nothing may be sent to this server, or None if all is well."""
         identity = self._identity
@@ -157,6 +164,7 @@ def server_names(certificate: x509.Certificate, wanted: str | None) -> tuple[str
     return mirror_names(certificate, wanted)
 
 
+@lru_cache(maxsize=1024)
 def is_address(host: str) -> bool:
     """Whether ``host`` is a numeric IP address."""
     try:

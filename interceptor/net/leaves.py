@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 from cryptography import x509
@@ -157,6 +158,7 @@ class LeafStore:
         return Leaf(certificate, key, authority.chain)
 
 
+@lru_cache(maxsize=512)
 def mirror_names(certificate: x509.Certificate, wanted: str | None = None) -> tuple[str, ...]:
     """Give the names of a server's certificate that a leaf is to have as well.
 
@@ -188,6 +190,7 @@ def mirror_names(certificate: x509.Certificate, wanted: str | None = None) -> tu
     return found
 
 
+@lru_cache(maxsize=1024)
 def normal_name(name: str) -> str | None:
     """Give a name as certificates have it: lower case, A-labels, addresses in their short form.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Final
 
@@ -82,13 +83,15 @@ class VerificationFailure:
 class ChainRecord:
     """What OpenSSL finds wrong with a chain while it goes on, so that all of it can be told."""
 
-    __slots__ = ("called", "errors")
+    __slots__ = ("called", "certificate", "errors")
 
     def __init__(self) -> None:
         self.called = False
         """Whether a chain was checked at all: not where a session was resumed."""
         self.errors: list[tuple[int, int]] = []
         """OpenSSL's numbers, each with the depth in the chain, 0 being the server itself."""
+        self.certificate: x509.Certificate | None = None
+        """The server's certificate, once `verify_peer` has looked at it."""
 
     def note(self, number: int, depth: int, ok: int) -> None:
         """Take down what OpenSSL's callback is told."""
@@ -117,7 +120,7 @@ def verify_peer(
         elif depth and code not in (_UNKNOWN, "cert-weak-key", "cert-chain-order"):
             text += f" (that of its issuer, {depth} above it)"
         reasons.setdefault(code, text)
-    certificate = connection.get_peer_certificate(as_cryptography=True)
+    certificate = record.certificate = connection.get_peer_certificate(as_cryptography=True)
     if certificate is None:
         reasons["cert-missing"] = "the server has no certificate"
     else:
@@ -130,8 +133,12 @@ def verify_peer(
     return VerificationFailure(codes[0], "; ".join(reasons.values()), codes)
 
 
+@lru_cache(maxsize=512)
 def check_names(certificate: x509.Certificate, host: str) -> tuple[str, str] | None:
-    """Say why a certificate is not for ``host``, as code and text; None if it is."""
+    """Say why a certificate is not for ``host``, as code and text; None if it is.
+
+    Remembered: it takes as long as a tenth of a handshake, and servers have few certificates.
+    """
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
