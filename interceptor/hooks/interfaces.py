@@ -114,9 +114,10 @@ class IConnectionHooks(Interface):
     def serverconnect(server_conn: ServerConnection) -> None:
         """Called before the proxy connects to a server.
 
-        ``server_conn.address``, never ``None``, is the ``(host, port)`` to connect to; changing
-        it, or ``server_conn.via``, sends the connection elsewhere. ``server_conn.refuse("reason")``
-        forbids it. Each call is followed by exactly one of: nothing (it was refused),
+        ``server_conn.address``, never ``None``, is the ``(host, port)`` to connect to; changing it
+        sends the connection elsewhere. ``server_conn.via`` is the proxy it goes through, or
+        ``None``; it may be set to a text such as ``http://proxy.example:3128``.
+        ``server_conn.refuse("reason")`` forbids the connection. Each call is followed by exactly one of: nothing (it was refused),
         ``serverconnect_failed``, or ``serverconnected`` and later ``serverdisconnect``. Another
         attempt is another ``ServerConnection``.
         """

@@ -120,22 +120,14 @@ async def reach(
         side = server_side(session, server_conn)
         await _dial(side, server_conn.address)
         return side
-    credentials = session.environment.next_hops.credentials(hop, session.mode)
+    host, _ = server_conn.address
+    hosts: Sequence[str] = (host,)
+    if hop.scheme == "socks5":
+        hosts = await _resolve(session, host)
     try:
-        if hop.scheme == "socks5":
-            return await _through_addresses(session, server_conn, hop, credentials)
-        host, port = server_conn.address
-        if hop.scheme == "socks5h":
-            codec: _Codec = Socks5Client(host, port, credentials)
-            return await _through(session, server_conn, hop, codec)
-        authorization = None if credentials is None else basic(*credentials)
-        if requests:
-            side = await _to_next_hop(session, server_conn, hop)
-            fields = () if authorization is None else ((b"Proxy-Authorization", authorization),)
-            side.next_hop_fields = fields
-            return side
-        codec = ConnectClient(host, port, authorization)
-        return await _through(session, server_conn, hop, codec)
+        if hop.speaks_http:
+            return await _by_http(session, server_conn, hop, requests)
+        return await _by_socks(session, server_conn, hop, hosts)
     except LoopError as error:
         raise LoopError(f"next hop {hop}: {error}") from error
     except UpstreamError as error:
@@ -181,6 +173,39 @@ async def _to_next_hop(session: Session, server_conn: ServerConnection, hop: Nex
     return side
 
 
+async def _by_http(
+    session: Session, server_conn: ServerConnection, hop: NextHop, requests: bool
+) -> ServerSide:
+    """Get ready to send the next hop requests, or let it make a tunnel."""
+    assert server_conn.address is not None
+    credentials = session.environment.next_hops.credentials(hop, session.mode)
+    authorization = None if credentials is None else basic(*credentials)
+    if requests:
+        side = await _to_next_hop(session, server_conn, hop)
+        fields = () if authorization is None else ((b"Proxy-Authorization", authorization),)
+        side.next_hop_fields = fields
+        return side
+    return await _through(
+        session, server_conn, hop, ConnectClient(*server_conn.address, authorization)
+    )
+
+
+async def _by_socks(
+    session: Session, server_conn: ServerConnection, hop: NextHop, hosts: Sequence[str]
+) -> ServerSide:
+    """Let the next hop connect to the first of ``hosts`` that it gets to."""
+    assert server_conn.address is not None
+    _, port = server_conn.address
+    credentials = session.environment.next_hops.credentials(hop, session.mode)
+    *others, last = [Socks5Client(host, port, credentials) for host in hosts]
+    for codec in others:
+        try:
+            return await _through(session, server_conn, hop, codec)
+        except AddressRefusedError:
+            continue
+    return await _through(session, server_conn, hop, last)
+
+
 async def _through(
     session: Session, server_conn: ServerConnection, hop: NextHop, codec: _Codec
 ) -> ServerSide:
@@ -189,39 +214,23 @@ async def _through(
     negotiation = _Negotiation(codec, session.environment.settings.connect_timeout)
     start(side, negotiation)
     await negotiation.done
+    if hop.scheme == "socks5":
+        server_conn.ip_address = codec.destination
     return side
 
 
-async def _through_addresses(
-    session: Session,
-    server_conn: ServerConnection,
-    hop: NextHop,
-    credentials: tuple[bytes, bytes] | None,
-) -> ServerSide:
-    """Resolve the server's name here, and let the next hop try one address after the other."""
-    assert server_conn.address is not None
-    host, port = server_conn.address
+async def _resolve(session: Session, host: str) -> Sequence[str]:
     environment = session.environment
-    timeout = environment.settings.connect_timeout
-    addresses: Sequence[str] = await environment.connector.resolve(host, timeout=timeout)
-    failure: UpstreamError | None = None
-    for address in addresses:
-        try:
-            side = await _through(
-                session, server_conn, hop, Socks5Client(address, port, credentials)
-            )
-        except AddressRefusedError as error:
-            failure = error
-            continue
-        server_conn.ip_address = (address, port)
-        return side
-    assert failure is not None
-    raise failure
+    addresses: Sequence[str] = await environment.connector.resolve(
+        host, timeout=environment.settings.connect_timeout
+    )
+    return addresses
 
 
 class _Codec(Protocol):
     """What asks a next hop for a connection."""
 
+    destination: tuple[str, int]
     done: bool
     rest: bytes
 

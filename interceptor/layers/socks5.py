@@ -46,6 +46,7 @@ _REPLIES: Final = {
     "dns-timeout": Reply.TTL_EXPIRED,
     "proxy-loop": Reply.NOT_ALLOWED,
     "refused-by-hook": Reply.NOT_ALLOWED,
+    "upstream-proxy-timeout": Reply.TTL_EXPIRED,
 }
 
 _NETWORK_UNREACHABLE: Final = frozenset((errno.ENETUNREACH, errno.ENETDOWN, errno.EAFNOSUPPORT))

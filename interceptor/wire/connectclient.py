@@ -25,6 +25,7 @@ class ConnectClient:
     """
 
     def __init__(self, host: str, port: int, authorization: bytes | None = None) -> None:
+        self.destination = (host, port)
         try:
             name = ascii_host(host)
         except UnicodeError as error:

@@ -46,7 +46,8 @@ class Socks5Client:
     def __init__(
         self, host: str, port: int, credentials: tuple[bytes, bytes] | None = None
     ) -> None:
-        self._destination = _destination(host) + port.to_bytes(2)
+        self.destination = (host, port)
+        self._encoded = _encode(host) + port.to_bytes(2)
         self._credentials = credentials
         self._buffer = b""
         self._next = self._method
@@ -112,7 +113,7 @@ class Socks5Client:
 
     def _request(self) -> bytes:
         self._next = self._reply
-        return bytes((_VERSION, _CONNECT, 0)) + self._destination
+        return bytes((_VERSION, _CONNECT, 0)) + self._encoded
 
     def _reply(self) -> bytes | None:
         """RFC 1928, section 6."""
@@ -145,7 +146,7 @@ def _malformed(message: str) -> UpstreamError:
     return UpstreamError(message, "upstream-proxy-malformed")
 
 
-def _destination(host: str) -> bytes:
+def _encode(host: str) -> bytes:
     for family, kind in ((socket.AF_INET, _IPV4), (socket.AF_INET6, _IPV6)):
         try:
             # A zone (RFC 4007) means something on this machine only.

@@ -8,7 +8,8 @@ from typing import Any
 
 from twisted.internet.defer import fail
 
-from interceptor.errors import LoopError, OptionsError
+from interceptor.config import gather_options
+from interceptor.errors import LoopError, OptionsError, UpstreamError
 from interceptor.layers.nexthop import NextHops
 from interceptor.model.http import Response
 from interceptor.model.nexthop import NextHop
@@ -310,6 +311,15 @@ class NameTests(NextHopCase):
         self.assertEqual(recorder.names.count("serverconnect"), 1)
         self.assertEqual(recorder.names.count("serverconnected"), 1)
 
+    def test_socks5_and_a_name_that_does_not_resolve(self):
+        proxy, _, recorder = self.chained("socks5")
+        error = UpstreamError("cannot resolve example.test: no such host", "dns-failed")
+        self.patch(proxy.network, "resolve", lambda host, timeout: fail(error))
+        response = self.response(self.get(proxy))
+        self.assertIn(b"dns-failed\n%b\n" % str(error).encode(), response.content)
+        self.assertEqual(proxy.network.attempts, [])
+        self.assertEqual(recorder.names.count("serverconnect_failed"), 1)
+
     def test_the_address_of_the_server_is_unknown_where_it_is_not_resolved_here(self):
         for scheme in ("http", "https", "socks5h"):
             proxy, _, recorder = self.chained(scheme)
@@ -544,6 +554,12 @@ class OptionTests(NextHopCase):
         with open(path, "w", encoding="utf-8") as file:
             file.write("# next hops\n\nuser:secret\r\nhttp://other.test:1=other:word\n")
         proxy, hop, _ = self.chained("http", upstream_auth_file=path)
+        self.ask(proxy)
+        self.assertEqual(hop.credentials, [BASIC])
+
+    def test_credentials_from_the_environment(self):
+        options = gather_options(environ={"INTERCEPTOR_UPSTREAM_AUTH": "user:secret"})
+        proxy, hop, _ = self.chained("http", upstream_auth=options.upstream_auth)
         self.ask(proxy)
         self.assertEqual(hop.credentials, [BASIC])
 

@@ -295,6 +295,38 @@ class NameTests(ConnectorTestCase):
         self.assertEqual(text, "cannot connect to origin.test:80: 192.0.2.1:80: connection refused")
 
 
+class ResolveTests(ConnectorTestCase):
+    def resolve(self, host="origin.test", timeout=10):
+        return self.connector.resolve(host, timeout=timeout)
+
+    def test_a_name(self):
+        result = self.resolve()
+        self.threads.results.pop().callback((V4, V6))
+        self.assertEqual(set(self.successResultOf(result)), {V4.host, V6.host})
+        self.assertEqual(self.tried, [])
+
+    def test_an_address_is_its_own(self):
+        self.assertEqual(self.successResultOf(self.resolve("192.0.2.1")), ("192.0.2.1",))
+
+    def test_failures(self):
+        result = self.resolve()
+        self.threads.results.pop().errback(socket.gaierror(socket.EAI_NONAME, "No such name"))
+        self.assert_fails(result, "dns-failed")
+        self.assert_fails(self.resolve("a..b"), "dns-failed")
+
+    def test_it_takes_too_long(self):
+        for timeout, late in ((10, 5), (2, 2)):
+            result = self.resolve(timeout=timeout)
+            self.reactor.advance(late)
+            self.assert_fails(result, "dns-timeout", 504)
+
+    def test_cancelling(self):
+        result = self.resolve()
+        result.cancel()
+        self.failureResultOf(result, CancelledError)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+
 class HappyEyeballsTests(ConnectorTestCase):
     def test_the_first_is_tried_alone(self):
         self.connect_name(V6, V4)
