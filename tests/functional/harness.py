@@ -62,13 +62,20 @@ def require(*programs: str) -> str:
     raise SkipTest(f"{' or '.join(programs)} is not installed")
 
 
+# Where the proxy is, and whom to trust: tests say that themselves.
+_NOT_KEPT = ("proxy", "cert", "ca_bundle", "cainfo", "sslkeylog", "java_tool")
+
+
 def clean_environment(home: Path, **extra: str) -> dict[str, str]:
-    """Give this process's environment without what would change how clients find a server."""
+    """Give this process's environment without what would change how clients find a server.
+
+    Nor does it say which servers they trust.
+    """
     kept = {
         name: value
         for name, value in os.environ.items()
-        if "proxy" not in name.lower()
-        and not name.startswith(("PIP_", "GIT_", "INTERCEPTOR_", "PYTHONWARNINGS"))
+        if not any(part in name.lower() for part in _NOT_KEPT)
+        and not name.startswith(("PIP_", "GIT_", "INTERCEPTOR_", "NODE_", "PYTHONWARNINGS"))
     }
     # The checkout comes first, so that what is tested is what is here.
     paths = [str(CHECKOUT), os.environ.get("PYTHONPATH", "")]
