@@ -16,6 +16,7 @@ from twisted.internet.interfaces import (
     ITCPTransport,
 )
 from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -66,6 +67,8 @@ class TLSTransport(SideProtocol):
     Nothing is gathered: a write becomes records, and one write below, at once. While the gate below
     is full the producer above is paused; while the reader above is paused, so is the side below.
     """
+
+    log = Logger()
 
     truncated = False
     """Whether the peer's bytes ended without a ``close_notify``."""
@@ -211,6 +214,12 @@ class TLSTransport(SideProtocol):
             self._flush()
         except SSL.Error as error:
             self._handshake_failed(self._failure(error))
+        except Exception:
+            # A callback raised: pyOpenSSL has told OpenSSL to fail, and hands on why.
+            self.log.failure("a callback of TLS with the {peer} failed", peer=self.peer)
+            self._flush()
+            text = f"TLS with the {self.peer} failed because of a fault of the proxy's own"
+            self._handshake_failed(TLSError(text, "internal-error", peer=self.peer))
         else:
             self._flush()
             self._handshake_done()

@@ -1,0 +1,3 @@
+"""What attackers must not be able to do, on live exchanges."""
+
+from __future__ import annotations
