@@ -180,7 +180,11 @@ class Tunnel(SideProtocol):
             self._decide(layer)
 
     def read_closed(self) -> None:
-        self.relay()
+        if self.server is None and not self._data:
+            # It has said nothing, and there is nobody who might.
+            self.context.session.side.close()
+        else:
+            self.relay()
 
     def timed_out(self) -> None:
         # Half a request line that would become a whole one later must not be let through.

@@ -209,3 +209,10 @@ class EndTests(TLSLayerTestCase):
         client.link.client.resumeProducing()
         proxy.flush()
         self.assertEqual(self.response(client).content, body)
+
+    def test_client_that_asks_for_nothing_needs_no_server(self):
+        proxy, recorder = self.tls(connection_strategy="lazy", mode="reverse:http://example.test")
+        client = proxy.tls_client().end()
+        self.assertEqual(proxy.network.attempts, [])
+        self.assertTrue(client.tls.ended)
+        self.assertEqual(recorder.names.count("clientdisconnect"), 1)
