@@ -122,7 +122,7 @@ class WriteGate:
         """Whether the buffer is full, so that a writer should wait."""
         self.on_change = on_change
         self._waiting: list[Deferred[None]] = []
-        self._closed_by: Failure | None = None
+        self._closed_by: Failure | BaseException | None = None
         self._transport: ITransport | IConsumer | None = None
         if transport is not None:
             self.attach(transport)
@@ -183,12 +183,11 @@ class WriteGate:
         """
         if self._closed_by is not None:
             return
-        failure = reason if isinstance(reason, Failure) else Failure(reason)
-        self._closed_by = failure
+        self._closed_by = reason
         self._transport = None
         self.paused = False
         while self._waiting:
-            self._waiting.pop(0).errback(failure)
+            self._waiting.pop(0).errback(reason)
 
     def pauseProducing(self) -> None:
         if not self.paused:
