@@ -101,8 +101,9 @@ class _RunCommand(click.Command):
     "--mode",
     multiple=True,
     metavar="MODE[@LISTEN]",
-    help="What to listen for: regular, socks5 or reverse:http://HOST[:PORT]; LISTEN is PORT, "
-    "HOST:PORT, [V6]:PORT or a Twisted endpoint string. May be repeated. "
+    help="What to listen for: regular, socks5, reverse:http://HOST[:PORT] or "
+    "upstream:http://HOST:PORT; LISTEN is PORT, HOST:PORT, [V6]:PORT or a Twisted endpoint string. "
+    "May be repeated. "
     "Default: regular@127.0.0.1:8080.",
 )
 @click.option(

@@ -45,7 +45,7 @@ class Options(usage.Options):
         self._filter: tuple[str, ...] = ()
 
     def opt_mode(self, mode: str) -> None:
-        """Listen so: regular, socks5 or reverse:http://HOST[:PORT], each with @LISTEN or not."""
+        """Listen so: regular, socks5, reverse:http://HOST, upstream:http://PROXY, and @LISTEN."""
         self._modes.append(mode)
 
     def opt_script(self, script: str) -> None:

@@ -117,9 +117,9 @@ class IConnectionHooks(Interface):
         ``server_conn.address``, never ``None``, is the ``(host, port)`` to connect to; changing it
         sends the connection elsewhere. ``server_conn.via`` is the proxy it goes through, or
         ``None``; it may be set to a text such as ``http://proxy.example:3128``.
-        ``server_conn.refuse("reason")`` forbids the connection. Each call is followed by exactly one of: nothing (it was refused),
-        ``serverconnect_failed``, or ``serverconnected`` and later ``serverdisconnect``. Another
-        attempt is another ``ServerConnection``.
+        ``server_conn.refuse("reason")`` forbids the connection. Each call is followed by exactly
+        one of: nothing (it was refused), ``serverconnect_failed``, or ``serverconnected`` and later
+        ``serverdisconnect``. Another attempt is another ``ServerConnection``.
         """
 
     def serverconnected(server_conn: ServerConnection) -> None:

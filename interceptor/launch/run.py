@@ -89,10 +89,10 @@ def proxy_address(addresses: Sequence[tuple[ModeSpec, HostPort]]) -> HostPort:
     Raises `OptionsError` when there is none.
     """
     for mode, (host, port) in addresses:
-        if mode.kind == "regular" and port:
+        if mode.kind in ("regular", "upstream") and port:
             return (_ANY.get(host, host), port)
     raise OptionsError(
-        "to run a command a listener in regular mode on a TCP port is needed, such as "
+        "to run a command a listener in regular or upstream mode on a TCP port is needed, such as "
         "`--mode regular@127.0.0.1:0`"
     )
 

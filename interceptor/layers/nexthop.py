@@ -60,10 +60,6 @@ class NextHops:
         self.default = default
         self._credentials = credentials
 
-    def of_mode(self, mode: ModeSpec) -> NextHop | None:
-        """Return what the connections of a listener go through."""
-        return mode.next_hop or self.default
-
     def credentials(self, hop: NextHop, mode: ModeSpec) -> tuple[bytes, bytes] | None:
         """Return the user's name and password for ``hop`` in a session of ``mode``."""
         configured = hop in (mode.next_hop, self.default)
@@ -212,6 +208,8 @@ async def _through(
     """Let the next hop connect to the server, as ``codec`` asks it to."""
     side = await _to_next_hop(session, server_conn, hop)
     negotiation = _Negotiation(codec, session.environment.settings.connect_timeout)
+    if side.closing:
+        raise negotiation.closed()
     start(side, negotiation)
     await negotiation.done
     if hop.scheme == "socks5":
@@ -273,12 +271,14 @@ class _Negotiation(SideProtocol):
             self.side.hold(self._codec.rest)
             self.done.callback(None)
 
-    def read_closed(self) -> None:
-        self._fail(
-            UpstreamError(
-                "it closed the connection before it had answered", "upstream-proxy-disconnected"
-            )
+    def closed(self) -> UpstreamError:
+        """Return the error for a next hop that is gone."""
+        return UpstreamError(
+            "it closed the connection before it had answered", "upstream-proxy-disconnected"
         )
+
+    def read_closed(self) -> None:
+        self._fail(self.closed())
 
     def timed_out(self) -> None:
         self._fail(UpstreamError("no answer in time", "upstream-proxy-timeout", 504))

@@ -47,6 +47,7 @@ class ServerPool:
         # The session owns this pool, and who works with the pool keeps the session.
         self._owner = ref(session)
         self._mode_hop = session.mode.next_hop
+        self._next_hops = session.environment.next_hops
         self._sides: set[ServerSide] = set()
         self._idle: dict[Route, list[HTTP1ClientProtocol]] = {}
         self._idle_count = 0
@@ -110,7 +111,7 @@ class ServerPool:
     @property
     def _next_hop(self) -> NextHop | None:
         """What connections go through now, unless a hook says otherwise."""
-        return self._mode_hop or self._session.environment.next_hops.default
+        return self._mode_hop or self._next_hops.default
 
     async def open(
         self, destination: Destination, flow: Flow | None = None, *, tunnel: bool = True

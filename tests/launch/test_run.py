@@ -11,6 +11,7 @@ from interceptor.model.modes import parse_mode
 from interceptor.net.addresses import HostPort
 
 REGULAR, REVERSE = parse_mode("regular"), parse_mode("reverse:http://example.test")
+UPSTREAM = parse_mode("upstream:http://proxy.test:3128")
 
 
 class ProxyAddressTests(SynchronousTestCase):
@@ -23,6 +24,10 @@ class ProxyAddressTests(SynchronousTestCase):
     def test_reverse_proxies_are_no_proxies_to_clients(self):
         listeners = [(REVERSE, ("127.0.0.1", 1)), (REGULAR, ("127.0.0.1", 2))]
         self.assertEqual(proxy_address(listeners), ("127.0.0.1", 2))
+
+    def test_proxies_by_way_of_another_are(self):
+        listeners = [(UPSTREAM, ("127.0.0.1", 1)), (REGULAR, ("127.0.0.1", 2))]
+        self.assertEqual(proxy_address(listeners), ("127.0.0.1", 1))
 
     def test_an_address_that_means_all(self):
         self.assertEqual(self.chosen(("0.0.0.0", 1)), ("127.0.0.1", 1))
