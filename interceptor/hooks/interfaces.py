@@ -116,7 +116,8 @@ class IConnectionHooks(Interface):
 
         ``server_conn.address``, never ``None``, is the ``(host, port)`` to connect to; changing it
         sends the connection elsewhere. ``server_conn.via`` is the proxy it goes through, or
-        ``None``; it may be set to a text such as ``http://proxy.example:3128``.
+        ``None``; it may be set to a text such as ``http://proxy.example:3128``. Where TLS follows,
+        ``server_conn.sni`` may be set to the name that the server is asked for and has to prove.
         ``server_conn.refuse("reason")`` forbids the connection. Each call is followed by exactly
         one of: nothing (it was refused), ``serverconnect_failed``, or ``serverconnected`` and later
         ``serverdisconnect``. Another attempt is another ``ServerConnection``.
