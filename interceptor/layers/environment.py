@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred, TimeoutError, maybeDeferred
 from interceptor.layers.nexthop import NextHops
 from interceptor.layers.passthrough import Passthrough
 from interceptor.layers.proxyauth import make_authentication
+from interceptor.layers.proxyprotocol import ProxyProtocol
 from interceptor.net.handshakes import TLS_OPTIONS, Handshakes
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ class Environment:
         "options",
         "passthrough",
         "proxy",
+        "proxy_protocol",
         "rules",
         "run",
         "sessions",
@@ -103,6 +105,7 @@ class Environment:
         self.internal_hosts: dict[bytes, Answer] = {}
         self.passthrough = Passthrough(clock, options)
         self.next_hops = NextHops(options)
+        self.proxy_protocol = ProxyProtocol(options)
         # Whom log messages name, so that they reach the ``log`` event of this proxy and no other.
         self.proxy: object = None
         self.run: Run = maybeDeferred
@@ -146,6 +149,7 @@ class Environment:
             self._handshakes = Handshakes(self.options)
         self.passthrough.configure(self.options)
         self.next_hops.configure(self.options)
+        self.proxy_protocol.configure(self.options)
         self.settings = Settings.from_options(self.options)
 
     def session_ended(self, session: Session) -> None:

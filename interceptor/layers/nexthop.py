@@ -116,6 +116,8 @@ async def reach(
         side = server_side(session, server_conn)
         await _dial(side, server_conn.address)
         return side
+    # A request that is sent to the next hop itself has no place for what only the server may read.
+    requests = requests and not _proxy_header(session, server_conn.address)
     host, _ = server_conn.address
     hosts: Sequence[str] = (host,)
     if hop.scheme == "socks5":
@@ -151,6 +153,18 @@ async def _dial(side: ServerSide, address: tuple[str, int]) -> None:
         source_address=None,
         server_connection=side.server_conn,
     )
+    _write_proxy_header(side, address)
+
+
+def _proxy_header(session: Session, address: tuple[str, int]) -> bytes:
+    return session.environment.proxy_protocol.header(session.context.client_conn, address)
+
+
+def _write_proxy_header(side: ServerSide, address: tuple[str, int]) -> None:
+    """Say who the client is, before anything else is sent to ``address``, if it wants that."""
+    header = _proxy_header(side.session, address)
+    if header:
+        side.write(header)
 
 
 async def _to_next_hop(session: Session, server_conn: ServerConnection, hop: NextHop) -> ServerSide:
@@ -214,6 +228,8 @@ async def _through(
     await negotiation.done
     if hop.scheme == "socks5":
         server_conn.ip_address = codec.destination
+    assert server_conn.address is not None
+    _write_proxy_header(side, server_conn.address)
     return side
 
 

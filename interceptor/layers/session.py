@@ -14,6 +14,7 @@ from interceptor.errors import HookFailed
 from interceptor.layers.context import Context, RootLayer
 from interceptor.layers.detect import DetectProtocol
 from interceptor.layers.hooking import run_hook
+from interceptor.layers.proxyprotocol import ProxyHeaderProtocol
 from interceptor.layers.upstream import ServerPool
 from interceptor.model.connections import ClientConnection, ServerConnection, format_address
 from interceptor.net.gate import HOOK, SETUP
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from interceptor.layers.environment import Environment
     from interceptor.model.modes import ModeSpec
+    from interceptor.wire.proxyprotocol import ProxyHeader
 
 
 class Session(SideProtocol):
@@ -42,17 +44,33 @@ class Session(SideProtocol):
         self.context: Context
         self.root_layer: RootLayer
         self._accepted = False
+        self._early = b""
         self._asking: Deferred[None] | None = None
 
     def accepted(self) -> None:
-        """The connection is there: ask ``clientconnect``, then find out what the client speaks."""
+        """The connection is there: find out whose it is."""
         transport = self.side.transport
         assert transport is not None
-        client_conn = ClientConnection(
-            endpoint_address(transport.getPeer()),
-            endpoint_address(transport.getHost()),
-            time.time(),
-        )
+        peer = endpoint_address(transport.getPeer())
+        own = endpoint_address(transport.getHost())
+        client_conn = ClientConnection(peer, own, time.time())
+        if not self.environment.proxy_protocol.expected(peer, own):
+            self._introduce(client_conn)
+            return
+
+        def introduced(header: ProxyHeader, rest: bytes) -> None:
+            client_conn.proxy_address = peer
+            if header.source is not None:
+                client_conn.address = client_conn.ip_address = header.source
+                client_conn.sockname = header.destination
+            self._early = rest
+            self._introduce(client_conn)
+
+        self.environment.sessions.add(self)
+        self.side.use(ProxyHeaderProtocol(self.environment, peer, introduced))
+
+    def _introduce(self, client_conn: ClientConnection) -> None:
+        """It is known whose it is: ask ``clientconnect``, then find out what the client speaks."""
         client_conn.proxy_mode = self.mode.name
         self.context = Context(
             self.environment, self, self.mode, client_conn, ServerConnection(None)
@@ -95,7 +113,8 @@ class Session(SideProtocol):
             self._refuse(client_conn.error)
             return
         self._accepted = True
-        self.side.use(DetectProtocol(self.context))
+        early, self._early = self._early, b""
+        self.side.use(DetectProtocol(self.context), early)
 
     def _refuse(self, reason: str) -> None:
         self.log.info(
@@ -112,6 +131,10 @@ class Session(SideProtocol):
 
     def client_lost(self) -> None:
         """The client is gone: let go of the servers, then tell ``clientdisconnect``."""
+        if not hasattr(self, "context"):
+            # It left before anybody had heard of it.
+            self.environment.session_ended(self)
+            return
         client_conn = self.context.client_conn
         client_conn.timestamp_end = time.time()
         self.environment.session_ended(self)
@@ -194,13 +217,6 @@ class _HeldSide(ClientSide):
         Side.connectionMade(self)
         self.reading.pause(SETUP)
         self.protocol = self.session
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        Side.connectionLost(self, reason)
-        session = self.session
-        del self.session
-        if hasattr(session, "context"):
-            session.client_lost()
 
 
 def endpoint_address(address: Any) -> tuple[str, int]:

@@ -106,13 +106,15 @@ class ClientConnection(Connection):
     """The connection from a client, downstream.
 
     ``address`` is the client's, ``sockname`` the one it connected to; ``ip_address`` is the same as
-    ``address`` here. ``principal`` names who was authenticated, if anybody. ``proxy_mode`` is the
-    mode of the listener, as it was written.
+    ``address`` here. Where the PROXY protocol was spoken both are what its header says, and
+    ``proxy_address`` is the peer that sent it; otherwise that is None. ``principal`` names who was
+    authenticated, if anybody. ``proxy_mode`` is the mode of the listener, as it was written.
     """
 
-    __slots__ = ("principal", "proxy_mode", "sockname")
+    __slots__ = ("principal", "proxy_address", "proxy_mode", "sockname")
 
     sockname: Address | None
+    proxy_address: Address | None
     principal: str | None
     proxy_mode: str
 
@@ -125,6 +127,7 @@ class ClientConnection(Connection):
         self.address = address
         self.ip_address = address
         self.sockname = sockname
+        self.proxy_address = None
         self.timestamp_start = timestamp_start
         self.timestamp_tls_setup = None
         self.timestamp_end = None

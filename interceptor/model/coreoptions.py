@@ -65,6 +65,14 @@ CORE_OPTIONS: Final[tuple[Option, ...]] = (
             "seen by others: better set the variable INTERCEPTOR_PROXYAUTH.",
             optional=True,
         ),
+        Option(
+            "proxy_protocol_from",
+            "sequence",
+            (),
+            "Addresses and networks of load balancers whose connections begin with a header of the "
+            "PROXY protocol, which names the client: NETWORK, NETWORK@PORT for the listener of "
+            "that port only, unix or unix@PATH for UNIX sockets.",
+        ),
     ),
     *_group(
         "Scripts and hooks",
@@ -166,6 +174,19 @@ CORE_OPTIONS: Final[tuple[Option, ...]] = (
     ),
     *_group(
         "Next hop",
+        Option(
+            "proxy_protocol_to",
+            "sequence",
+            (),
+            "Regular expressions; connections to servers and next hops whose `host:port` one of "
+            "them matches begin with a header of the PROXY protocol, which names the client.",
+        ),
+        _choice(
+            "proxy_protocol_version",
+            ("v1", "v2"),
+            "v2",
+            "The version of the PROXY protocol for proxy_protocol_to.",
+        ),
         Option(
             "upstream_proxy",
             "str",

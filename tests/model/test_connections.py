@@ -32,7 +32,7 @@ class ClientConnectionTests(SynchronousTestCase):
         self.conn = ClientConnection(("10.0.0.1", 5000), ("10.0.0.2", 8080), 3.0)
 
     def test_new(self) -> None:
-        for name in (*NAMES, "sockname", "principal", "proxy_mode"):
+        for name in (*NAMES, "sockname", "principal", "proxy_address", "proxy_mode"):
             getattr(self.conn, name)
         self.assertEqual(("10.0.0.1", 5000), self.conn.ip_address)
         self.assertEqual(("10.0.0.2", 8080), self.conn.sockname)
