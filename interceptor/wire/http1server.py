@@ -42,7 +42,14 @@ from interceptor.wire.httpwrite import (
 )
 
 _REQUEST_LINE = re.compile(
+    rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]++) ([^\x00-\x20#\x7f]++) (HTTP/1\.[0-9])\r\n"
+)
+# Looked for where that does not match only; with the fragment, and without it.
+_LINE_WITH_FRAGMENT = re.compile(
     rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]++) ([^\x00-\x20\x7f]++) (HTTP/1\.[0-9])\r\n"
+)
+_LINE_BUT_FRAGMENT = re.compile(
+    rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]++) ([^\x00-\x20#\x7f]++)[^\x00-\x20\x7f]*+ (HTTP/1\.[0-9])\r\n"
 )
 _ANY_VERSION = re.compile(rb"[^\r\n]* HTTP/[0-9]+(?:\.[0-9]+)?\r\n")
 
@@ -110,8 +117,9 @@ class HTTP1ServerCodec(HTTP1Codec):
             raise RemoteProtocolError("the connection ended inside a head", "head-truncated")
         head, start, end = found
         match = _REQUEST_LINE.match(head, start)
+        has_fragment = match is None
         if match is None:
-            raise self._bad_request_line(head, start)
+            match = self._match_with_fragment(head, start)
         method, target, version = match.groups()
         if version != b"HTTP/1.1" and version != b"HTTP/1.0":
             # RFC 9110 section 2.5: a higher minor version is read as the highest one known.
@@ -133,6 +141,8 @@ class HTTP1ServerCodec(HTTP1Codec):
                 self._known = (block, method, version, fields, framing, host)
         if self._skipped:
             anomalies += ("leading-empty-line",)
+        if has_fragment:
+            anomalies += ("target-fragment",)
 
         scheme = self._default_scheme
         path = target
@@ -189,6 +199,20 @@ class HTTP1ServerCodec(HTTP1Codec):
         self._old_client = version == b"HTTP/1.0"
         self._close = not framing.keep_alive
         return RequestHead(request, framing, self._begin_body(request, framing))
+
+    def _match_with_fragment(self, head: bytes, start: int) -> re.Match[bytes]:
+        """Match a request line whose target has a fragment, which no form of target has.
+
+        RFC 9112 section 3.2. A fragment is the client's own; servers differ in what they make of
+        one, and filters would see another path than they do.
+        """
+        match = _LINE_WITH_FRAGMENT.match(head, start)
+        if match is None:
+            raise self._bad_request_line(head, start)
+        method, target, _ = match.groups()
+        if self._mode == "reject" or method == b"CONNECT" or target[0] == 0x23:
+            raise RemoteProtocolError(f"target {target[:200]!r} has a fragment", "target-invalid")
+        return match if self._mode == "pass" else _LINE_BUT_FRAGMENT.match(head, start) or match
 
     def _bad_request_line(self, head: bytes, start: int) -> RemoteProtocolError:
         line = head[start : head.index(b"\n", start) + 1]

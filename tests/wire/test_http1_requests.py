@@ -8,6 +8,7 @@ import gc
 from twisted.trial.unittest import SynchronousTestCase
 
 from interceptor.errors import LocalProtocolError, RemoteProtocolError
+from interceptor.model.http import Response
 from interceptor.wire.framing import Mode
 from interceptor.wire.http1 import HTTP1Limits, HTTP1ServerCodec
 from interceptor.wire.httpevents import (
@@ -147,6 +148,8 @@ REFUSED: dict[str, tuple[bytes, str, int]] = {
         400,
     ),
     # Targets and hosts
+    "nothing but a fragment": (head(b"GET #a HTTP/1.1", H), "target-invalid", 400),
+    "tunnel with a fragment": (head(b"CONNECT a:443#b HTTP/1.1", H), "target-invalid", 400),
     "no host": (head(b"GET / HTTP/1.1", b"X: y"), "host-missing", 400),
     "no host, absolute": (head(b"GET http://a/ HTTP/1.1", b"X: y"), "host-missing", 400),
     "two hosts": (head(b"GET / HTTP/1.1", H, b"Host: b"), "host-invalid", 400),
@@ -318,6 +321,41 @@ class RequestTargetTests(SynchronousTestCase):
 
     def test_asterisk_in_absolute_form(self) -> None:
         self.assertEqual(self.parts(b"OPTIONS http://a.example HTTP/1.1", H)[3], "*")
+
+    def test_fragment_is_cut_off(self) -> None:
+        for target, path, form in (
+            (b"/a?b#c", "/a?b", "relative"),
+            (b"/#", "/", "relative"),
+            (b"/a##/b#c", "/a", "relative"),
+            (b"http://a.example/a#b", "/a", "absolute"),
+            (b"http://a.example#b", "/", "absolute"),
+            (b"http://a.example#@b.example/", "/", "absolute"),
+        ):
+            data = head(b"GET %b HTTP/1.1" % target, H)
+            message = read_request(data).message
+            self.assertEqual(
+                (message.host, message.path, message.first_line_format), ("a.example", path, form)
+            )
+            self.assertEqual(message.anomalies, ("target-fragment",))
+            self.assertEqual(read_request(data, "reject").error, ("target-invalid", 400))
+
+    def test_fragment_travels_where_all_passes(self) -> None:
+        for target, path in ((b"/a#b", "/a#b"), (b"http://a.example#b?c", "/#b?c")):
+            message = read_request(head(b"GET %b HTTP/1.1" % target, H), "pass").message
+            self.assertEqual((message.host, message.path), ("a.example", path))
+            self.assertEqual(message.anomalies, ("target-fragment",))
+
+    def test_next_request_has_no_anomaly_of_the_one_before(self) -> None:
+        codec = HTTP1ServerCodec(HTTP1Limits(), "repair")
+        found = []
+        for target in (b"/a#b", b"/a"):
+            codec.receive_data(head(b"GET %b HTTP/1.1" % target, H))
+            event = codec.next_event(NOW)
+            assert isinstance(event, RequestHead)
+            found.append((event.request.path, event.request.anomalies))
+            codec.send_message(event.request, Response.make(200), b"")
+            codec.next_cycle()
+        self.assertEqual(found, [("/a", ("target-fragment",)), ("/a", ())])
 
     def test_ipv6_literal(self) -> None:
         found = self.parts(b"GET http://[2001:db8::1]:8080/ HTTP/1.1", b"Host: [2001:db8::1]:8080")
