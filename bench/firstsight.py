@@ -51,11 +51,13 @@ def measure(confdir: Path, seen: bool) -> dict[str, float]:
     handshakes = Handshakes(options)
     handshakes.prepare()
     meet(handshakes, client_hello("first.bench.test"))  # keys and contexts are made once
-    times = []
-    for number in range(HOSTS):
-        record = client_hello(f"host{number}.bench.test")
-        if seen:
+    # All made before: between two hosts a busy proxy does not do what a client does.
+    records = [client_hello(f"host{number}.bench.test") for number in range(HOSTS)]
+    if seen:
+        for record in records:
             meet(handshakes, record)
+    times = []
+    for record in records:
         begin = time.process_time()
         meet(handshakes, record)
         times.append((time.process_time() - begin) * 1000)
