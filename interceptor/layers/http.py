@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import time
 from collections.abc import Coroutine
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from twisted.logger import Logger
@@ -229,6 +230,7 @@ class NotTLSLayer(HTTPLayer):
         )
 
 
+@lru_cache(maxsize=256)
 def host_field(scheme: bytes, host: bytes, port: int) -> bytes:
     """Return the Host field for a destination (RFC 9110 section 7.2)."""
     name = b"[%b]" % host if b":" in host else host
