@@ -63,7 +63,7 @@ def require(*programs: str) -> str:
 
 
 # Where the proxy is, and whom to trust: tests say that themselves.
-_NOT_KEPT = ("proxy", "cert", "ca_bundle", "cainfo", "sslkeylog", "java_tool")
+_NOT_KEPT = ("proxy", "cert", "ca_bundle", "cainfo", "java_tool")
 
 
 def clean_environment(home: Path, **extra: str) -> dict[str, str]:
@@ -74,7 +74,7 @@ def clean_environment(home: Path, **extra: str) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if (name == "SSLKEYLOGFILE" or not any(part in name.lower() for part in _NOT_KEPT))
+        if not any(part in name.lower() for part in _NOT_KEPT)
         and not name.startswith(("PIP_", "GIT_", "INTERCEPTOR_", "NODE_", "PYTHONWARNINGS"))
     }
     # The checkout comes first, so that what is tested is what is here.
