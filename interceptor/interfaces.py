@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IProtocol
 
@@ -48,8 +50,11 @@ class IStream(Interface):
         Raises `RemoteProtocolError` when the peer broke the protocol.
         """
 
-    def when_readable() -> Deferred[None]:
-        """Fire when `next_event` is worth another call; errback when the peer is lost."""
+    def when_readable() -> Awaitable[None]:
+        """Return what can be awaited, once and by the exchange's task.
+
+        It is over when `next_event` is worth another call, and raises when the peer is lost.
+        """
 
     def when_writable() -> Deferred[None]:
         """Fire when `write_paused` is False again; errback when the peer is lost."""

@@ -15,7 +15,7 @@ from zope.interface import implementer
 from interceptor.errors import RemoteProtocolError, TLSError, UpstreamError
 from interceptor.interfaces import IClientStream, IServerStream
 from interceptor.layers.failures import ClientGoneError, ClientTooSlowError
-from interceptor.layers.task import Task
+from interceptor.layers.task import Task, Wakeup
 from interceptor.model.connections import format_address
 from interceptor.net.gate import BACKLOG
 from interceptor.net.sides import SideProtocol
@@ -26,7 +26,7 @@ from interceptor.wire.http1 import HTTP1ClientCodec, HTTP1Limits, HTTP1ServerCod
 from interceptor.wire.httpevents import CONNECTION_CLOSED, NEED_DATA, ResponseHead
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from twisted.python.failure import Failure
 
@@ -51,7 +51,7 @@ class _HTTP1Protocol(SideProtocol):
 
     codec: Any
     _settings: Settings
-    _readable: Deferred[None] | None = None
+    _readable: Wakeup | None = None
     _broken: Exception | None = None
 
     def dataReceived(self, data: bytes) -> None:
@@ -60,7 +60,7 @@ class _HTTP1Protocol(SideProtocol):
         readable = self._readable
         if readable is not None:
             self._readable = None
-            readable.callback(None)
+            readable.wake()
         elif codec.buffered > _HIGH_WATER:
             self.side.reading.pause(BACKLOG)
 
@@ -72,17 +72,17 @@ class _HTTP1Protocol(SideProtocol):
         readable = self._readable
         if readable is not None:
             self._readable = None
-            readable.callback(None)
+            readable.wake()
 
-    def when_readable(self) -> Deferred[None]:
+    def when_readable(self) -> Awaitable[None]:
         if self._broken is not None:
             return fail(self._broken)
         self.side.reading.resume(BACKLOG)
         # Resuming may have delivered at once: that is not an end of waiting, only one turn more.
-        readable = self._readable = Deferred(self._forget)
+        readable = self._readable = Wakeup(self._forget)
         return readable
 
-    def _forget(self, _: Deferred[None]) -> None:
+    def _forget(self) -> None:
         self._readable = None
 
     @property

@@ -7,15 +7,54 @@ order comes from inside its own call stack, and to wait twice per request for ha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 
+class Wakeup:
+    """What one `Task`, and nobody else, awaits until `wake`: a third of a Deferred's price."""
+
+    __slots__ = ("_forget", "_over", "_step")
+
+    def __init__(self, forget: Callable[[], object]) -> None:
+        """``forget`` is called if the task does not want to wait any more."""
+        self._forget = forget
+        self._over = False
+        self._step: Callable[[object], object] | None = None
+
+    def __await__(self) -> Generator[Wakeup, None, None]:
+        if not self._over:
+            yield self
+
+    def wake(self) -> None:
+        """Let the task go on, at once."""
+        self._over = True
+        step, self._step = self._step, None
+        if step is not None:
+            step(None)
+
+    def cancel(self) -> None:
+        """Implement what a task asks of a Deferred."""
+        if not self._over:
+            self._forget()
+            self.wake()
+
+    def addBoth(self, step: Callable[[object], object]) -> None:
+        """Implement what a task asks of a Deferred."""
+        if self._over:
+            step(None)
+        else:
+            self._step = step
+
+    def addErrback(self, errback: object) -> None:
+        """Implement what a task asks of a Deferred: nothing, since it never fails."""
+
+
 class Task:
-    """A running coroutine that awaits only Deferreds (or coroutines that do).
+    """A running coroutine that awaits only Deferreds, a `Wakeup`, or coroutines that do.
 
     ``finished`` is called once with None, or with the exception that ended the coroutine.
     """
@@ -24,13 +63,13 @@ class Task:
 
     def __init__(
         self,
-        coroutine: Coroutine[Deferred[Any], Any, object],
+        coroutine: Coroutine[Deferred[Any] | Wakeup, Any, object],
         finished: Callable[[BaseException | None], object],
     ) -> None:
         self._coroutine = coroutine
         self._finished = finished
         self._abort: Exception | None = None
-        self._waiting: Deferred[Any] | None = None
+        self._waiting: Deferred[Any] | Wakeup | None = None
         self._running = False
         self.done = False
 
