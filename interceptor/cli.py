@@ -239,7 +239,19 @@ def serve(options: Options) -> int:
     from interceptor.garbage import settle
 
     service = _service(options, reactor, _announce)
-    return Foreground(service, reactor, when_started=settle).run()
+    try:
+        return Foreground(service, reactor, when_started=settle).run()
+    finally:
+        _ignore_signals()
+
+
+def _ignore_signals() -> None:
+    """Let nobody who asks once more, while the program is on its way out, find that it was killed.
+
+    The reactor has put back what signals did before it ran.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def serve_with(command: Sequence[str], options: Options) -> int:

@@ -105,6 +105,7 @@ class RunningProcess(ProcessProtocol):
         self._stdin = stdin
         self._waiting: list[tuple[Callable[[RunningProcess], bool], Deferred[None]]] = []
         self._ended: list[Deferred[Completed]] = []
+        self.signalled = False
         self.completed: Completed | None = None
 
     def connectionMade(self) -> None:
@@ -191,6 +192,7 @@ class RunningProcess(ProcessProtocol):
     def signal(self, number: int) -> None:
         """Send a signal, if the process still lives."""
         assert self.transport is not None
+        self.signalled = True
         try:
             self.transport.signalProcess(number)
         except error.ProcessExitedAlready:
@@ -388,7 +390,9 @@ class FunctionalTestCase(TestCase):
         process = spawn(argv, self.directory, clean_environment(self.home))
 
         async def stop() -> None:
-            process.signal(signal.SIGTERM)
+            # A program that was asked already may take a second time for impatience.
+            if not process.signalled:
+                process.signal(signal.SIGTERM)
             completed = await process.ended(STOP_TIMEOUT)
             self.assertEqual(completed.status, 0, process.report())
             if not tracebacks:
