@@ -19,7 +19,7 @@ JUDGED = "interceptor"
 _EXPECTED = Path(__file__).with_name("expected.json")
 # In a short run a figure says little, but one outside of this means that something else was
 # measured: an error page, or a connection that bypassed the proxy.
-_SANE_RATIO = (0.02, 10.0)
+_SANE_RATIO = (0.02, 2.0)
 _BUSY = 0.9
 _RATES = ("requests_per_second", "mib_per_second")
 
@@ -135,8 +135,10 @@ def evaluate(
     judged = figures.get(JUDGED)
     if smoke and judged is not None and judged.ratio is not None:
         low, high = _SANE_RATIO
-        if workload.metric in _RATES and not low <= judged.ratio <= high:
-            reasons.append(f"{JUDGED}: a ratio of {judged.ratio:.3f} cannot be true")
+        base = figures.get(workload.baseline or "")
+        metric, ratio = _judged_value(judged, base, "ratio")
+        if workload.metric in _RATES and ratio is not None and not low <= ratio <= high:
+            reasons.append(f"{JUDGED}: a {metric} of {ratio:.3f} cannot be true")
     if reasons:
         return Result(workload, figures, Verdict.FAILED, tuple(reasons))
     if smoke or judged is None or expectation is None:

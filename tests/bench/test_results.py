@@ -105,7 +105,7 @@ class EvaluateTests(SynchronousTestCase):
 
     def test_a_smoke_run_judges_only_what_cannot_be(self) -> None:
         self.assertIs(self.evaluate(series(100), series(20), smoke=True).verdict, Verdict.RAN)
-        self.assertIs(self.evaluate(series(100), series(1900), smoke=True).verdict, Verdict.FAILED)
+        self.assertIs(self.evaluate(series(100), series(900), smoke=True).verdict, Verdict.FAILED)
 
     def test_without_the_proxy_nothing_is_judged(self) -> None:
         result = evaluate(WORKLOAD, {"relay": series(100)}, EXPECTED, False)
