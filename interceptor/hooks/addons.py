@@ -111,6 +111,7 @@ class AddonChain:
             del self._installed[index]
             if self._scripts_at is not None and index < self._scripts_at:
                 self._scripts_at -= 1
+            self._withdraw(installed)
             self._rebuild()
             return self._end(installed)
         installed.listeners.remove(listener)
@@ -173,6 +174,7 @@ class AddonChain:
         new = installation.install_script(script.again())
         new.by_option = old.by_option
         self._installed[self._installed.index(old)] = new
+        self._withdraw(old)
         self._rebuild()
         self._end(old)
         self._run_late(new)
@@ -203,6 +205,8 @@ class AddonChain:
         others = [installed for installed in self._installed if not installed.by_option]
         others[self._scripts_at : self._scripts_at] = wanted
         self._installed = others
+        for installed in left:
+            self._withdraw(installed)
         self._rebuild()
         for installed in left:
             self._end(installed)
@@ -286,6 +290,14 @@ class AddonChain:
     def _run_late(self, installed: Installed) -> None:
         if self._is_running and installed.first_run():
             Deferred.fromCoroutine(self._run(installed)).addErrback(_ignored)
+
+    def _withdraw(self, gone: Installed) -> None:
+        """Take back the events and layers of what has left the chain, but for those of others."""
+        loaders = [other.loader for other in self._installed]
+        self.bus.declared.remove(
+            set(gone.loader.events).difference(*[loader.events for loader in loaders]),
+            set(gone.loader.layers).difference(*[loader.layers for loader in loaders]),
+        )
 
     def _end(self, installed: Installed) -> Deferred[None]:
         """Call ``done`` on what has left the chain, then take its options back."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from interceptor.hooks.agreement import all_agreed, asking
 from interceptor.hooks.context import CURRENT, own_arguments
-from interceptor.hooks.events import EVENTS, PER_ADDON
+from interceptor.hooks.events import PER_ADDON, Event
 from interceptor.hooks.listener import Call, Listener, Policy, find_hook
 from interceptor.hooks.rules import HookRules
 from interceptor.hooks.run import HookRun, Raised
@@ -69,6 +69,7 @@ class HookBus(HookRules):
             if waiting is not None:
                 await waiting
 
+    An event that an addon declares has its attribute as long as the addon is there: ask `get`.
     `HookRules` has the limits, which are read when the table is built.
     """
 
@@ -97,6 +98,10 @@ class HookBus(HookRules):
     tcp_message: Fire | None
     tcp_error: Fire | None
     tcp_end: Fire | None
+    protocol_start: Fire | None
+    protocol_message: Fire | None
+    protocol_error: Fire | None
+    protocol_end: Fire | None
 
     def __init__(
         self,
@@ -108,14 +113,22 @@ class HookBus(HookRules):
     ) -> None:
         super().__init__(clock, timeout=timeout, stall=stall, policy=policy)
         self._records: dict[tuple[str, str], HookRecord] = {}
+        self._names: frozenset[str] = frozenset()
         self.rebuild(())
 
     def rebuild(self, listeners: Iterable[Listener]) -> None:
         """Take ``listeners``, in their order, as the table; events in flight keep the old one."""
         listeners = tuple(listeners)
-        for name in EVENTS:
-            if name not in PER_ADDON:
-                setattr(self, name, self._fire_for(name, listeners))
+        events = self.declared.events
+        for name in self._names.difference(events):
+            setattr(self, name, None)
+        self._names = frozenset(events) - PER_ADDON
+        for name in self._names:
+            setattr(self, name, self._fire_for(events[name], listeners))
+
+    def get(self, event: str) -> Fire | None:
+        """Return what fires an event that may have been declared; None where nobody listens."""
+        return getattr(self, event) if event in self._names else None
 
     def statistics(self) -> list[HookStatistics]:
         """What every hook that was called has cost so far, in the order of the first calls."""
@@ -147,7 +160,7 @@ class HookBus(HookRules):
 
     def fire_at(self, listener: Listener, event: str) -> Deferred[None] | None:
         """Fire an event that has no argument at one addon only; answers like `Fire`."""
-        fire = self._fire_for(event, (listener,))
+        fire = self._fire_for(self.declared.events[event], (listener,))
         if fire is None:
             return None
         if event not in PER_ADDON:
@@ -164,25 +177,27 @@ class HookBus(HookRules):
             record = self._records[key] = HookRecord(*key)
         return Call(hook, listener, record)
 
-    def _fire_for(self, event: str, listeners: Sequence[Listener]) -> Any:
-        calls = []
+    def _fire_for(self, event: Event, listeners: Sequence[Listener]) -> Any:
+        name, calls = event.name, []
         for listener in listeners:
-            hook = find_hook(listener.addon, event)
+            hook = find_hook(listener.addon, name)
+            if hook is None and event.general:
+                hook = find_hook(listener.addon, event.general)
             if hook is not None:
-                if not EVENTS[event].arguments:
+                if not event.arguments:
                     hook = _without_argument(hook)
-                elif event == "requestheaders" and self._guards(listener):
+                elif name == "requestheaders" and self._guards(listener):
                     hook = asking(listener, hook)
-                calls.append(self._call_for(listener, event, hook))
+                calls.append(self._call_for(listener, name, hook))
         if not calls:
             return None
-        make = self._value_fire if EVENTS[event].answers else self._plain_fire
+        make = self._value_fire if event.answers else self._plain_fire
         fire = make(tuple(calls))
         vars(fire).update(
             fail_closed=any(self.kills(call) for call in calls),
             observes_only=all(call.listener.observes_only for call in calls),
         )
-        if event == "request":
+        if name == "request":
             guards = frozenset(call.listener for call in calls if self._guards(call.listener))
             vars(fire).update(agreed=partial(all_agreed, guards))
         return fire

@@ -38,13 +38,16 @@ class _Standstill(Clock):
         function(*args, **kwargs)
 
 
-def check(specs: Iterable[str], options: Options | None = None) -> list[Problem]:
+def check(
+    specs: Iterable[str], options: Options | None = None, addons: Iterable[object] = ()
+) -> list[Problem]:
     """Load scripts, each a path with optional arguments, and tell what is wrong with them.
 
     ``start``, ``load`` and ``configure`` of the scripts are called, and ``done`` at the end; they
     see ``options``, as a rule the core options with their defaults. Found are files that cannot be
     read or compiled, exceptions, names that are nearly an event's, hooks with the wrong number of
     arguments, options that are used but declared nowhere, and values that were given for such.
+    ``addons`` are there before the scripts: those that are part of the proxy.
     """
     options = core_options() if options is None else options
     reactor = _Standstill()
@@ -54,6 +57,7 @@ def check(specs: Iterable[str], options: Options | None = None) -> list[Problem]
     complete = True
     chain.start()
     try:
+        chain.add(*addons)
         for spec in specs:
             try:
                 script = Script(spec)
@@ -69,7 +73,9 @@ def check(specs: Iterable[str], options: Options | None = None) -> list[Problem]
                 if name not in before:
                     problems += [
                         Problem(file or str(script.path), line, text)
-                        for file, line, text in faults_of(chain.get(name))
+                        for file, line, text in faults_of(
+                            chain.get(name), chain.bus.declared.events
+                        )
                     ]
         for script in loaded:
             problems += _unknown_options(script, options)

@@ -31,7 +31,8 @@ class Event:
     """One event: its hook's name, its arguments' names, and how its hooks may answer.
 
     ``answers`` says what a value that the hook returns is, empty where it may return none.
-    A ``synchronous`` event's hooks have to answer at once.
+    A ``synchronous`` event's hooks have to answer at once. ``general`` is the event whose hook is
+    called in an addon that has none for this one.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Event:
     documentation: str
     answers: str = ""
     synchronous: bool = False
+    general: str = ""
 
     @property
     def signature(self) -> str:
@@ -47,9 +49,15 @@ class Event:
         return f"{self.name}({', '.join(self.arguments)})"
 
 
-def _read(interface: InterfaceClass) -> list[Event]:
+def read_events(interface: InterfaceClass) -> list[Event]:
+    """The events that an interface declares: one for each of its methods.
+
+    Its tagged values say more: ``answers`` and ``general`` map names of events to what `Event` has
+    under these names, ``synchronous`` lists events, and ``title`` is the heading of all of them.
+    """
     answers = interface.queryTaggedValue("answers", {})
     synchronous = interface.queryTaggedValue("synchronous", ())
+    general = interface.queryTaggedValue("general", {})
     return [
         Event(
             name,
@@ -58,6 +66,7 @@ def _read(interface: InterfaceClass) -> list[Event]:
             inspect.cleandoc(str(method.__doc__)),
             answers.get(name, ""),
             name in synchronous,
+            general.get(name, ""),
         )
         for name, method in interface.namesAndDescriptions()
         if isinstance(method, Method)
@@ -65,29 +74,28 @@ def _read(interface: InterfaceClass) -> list[Event]:
 
 
 EVENTS: Final[Mapping[str, Event]] = MappingProxyType(
-    {event.name: event for interface in HOOK_INTERFACES for event in _read(interface)}
+    {event.name: event for interface in HOOK_INTERFACES for event in read_events(interface)}
 )
 """Every event by its name, in the order of the interfaces."""
 
 PER_ADDON: Final = frozenset(("start", "load", "configure", "done"))
 """Events that one addon gets by itself; all others go to the whole chain."""
 
-_PLAIN: Final = {name.replace("_", ""): name for name in EVENTS}
 
-
-def near_miss(name: str) -> str | None:
+def near_miss(name: str, events: Mapping[str, Event] = EVENTS) -> str | None:
     """The event that a hook named ``name`` was probably meant for; None if there is no such one.
 
     The name of an event is none, nor is a name that begins with an underscore.
     """
-    if name in EVENTS or name.startswith("_"):
+    if name in events or name.startswith("_"):
         return None
+    known = {each.replace("_", ""): each for each in events}
     plain = name.replace("_", "").lower()
-    meant = _OTHER_NAMES.get(name) or _PLAIN.get(plain)
+    meant = _OTHER_NAMES.get(name) or known.get(plain)
     if meant is not None:
         return meant
     best, likeness = None, _LIKENESS
-    for candidate, event in _PLAIN.items():
+    for candidate, event in known.items():
         ratio = SequenceMatcher(None, plain, candidate, autojunk=False).ratio()
         if ratio >= likeness:
             best, likeness = event, ratio

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -16,7 +16,7 @@ from interceptor.errors import InterceptorError, ScriptError
 from interceptor.hooks.beside import importable
 from interceptor.hooks.bus import HookBus
 from interceptor.hooks.context import Binding, Proxy
-from interceptor.hooks.events import EVENTS, arity_fault, near_miss
+from interceptor.hooks.events import EVENTS, Event, arity_fault, near_miss
 from interceptor.hooks.listener import POLICIES, Listener, Policy, find_hook
 from interceptor.hooks.loader import Loader
 from interceptor.hooks.tracebacks import cut_traceback
@@ -34,11 +34,13 @@ class Installed:
     """One addon of the chain, together with those that it brought along.
 
     ``given`` is what was added, ``script`` the script that it came from. ``listeners`` are what
-    it became, in their order; ``option_names`` the options it declared. ``by_option``: it is there
-    because the option ``scripts`` names it.
+    it became, in their order; ``option_names`` the options it declared, and ``loader`` knows what
+    else. ``by_option``: it is there because the option ``scripts`` names it.
     """
 
-    __slots__ = ("_has_run", "by_option", "given", "listeners", "option_names", "script")
+    loader: Loader
+
+    __slots__ = ("_has_run", "by_option", "given", "listeners", "loader", "option_names", "script")
 
     def __init__(self, given: object, script: Script | None) -> None:
         self.given = given
@@ -86,7 +88,9 @@ class Installation:
         self._taken = {listener.name for other in others for listener in other.listeners}
         shared = {name for other in others for name in other.option_names}
         replaceable = set(old.option_names) - shared if old is not None else set()
-        self._loader = Loader(proxy.options, shared, replaceable)
+        self._loader = Loader(
+            proxy.options, shared, replaceable, bus.declared, None if old is None else old.loader
+        )
 
     def install(self, given: object, script: Script | None = None) -> Installed:
         """Start, load and configure ``given`` and all that it brings along.
@@ -95,12 +99,14 @@ class Installation:
         option stays declared then.
         """
         options = self._proxy.options
-        before = options.snapshot()
+        before, declared = options.snapshot(), self._bus.declared.snapshot()
         installed = Installed(given, script)
+        installed.loader = self._loader
         try:
             self._grow(installed, given, None)
         except BaseException:
             options.restore(before)
+            self._bus.declared.restore(declared)
             raise
         installed.option_names = self._loader.names
         return installed
@@ -124,8 +130,8 @@ class Installation:
         listener = self._listener(given, parent, installed.script)
         listener = self._started(listener, installed.script)
         installed.listeners.append(listener)
-        report_faults(listener)
         self._at_once(listener, "load", self._loader)
+        report_faults(listener, self._bus.declared.events)
         options = self._proxy.options
         self._at_once(listener, "configure", options, options.keys())
         for addon in brought_along(listener.addon):
@@ -211,15 +217,17 @@ def brought_along(addon: object) -> Sequence[object]:
     return addons if isinstance(addons, (list, tuple)) else ()
 
 
-def faults_of(addon: object) -> Iterator[tuple[str, int, str]]:
+def faults_of(
+    addon: object, events: Mapping[str, Event] = EVENTS
+) -> Iterator[tuple[str, int, str]]:
     """What looks wrong with an addon's hooks: file, line (0 when unknown) and text of each."""
-    for name, function in _functions_of(addon):
-        event = EVENTS.get(name)
+    for name, function in _functions_of(addon, events):
+        event = events.get(name)
         text: str | None
         if event is not None:
             text = arity_fault(function, event)
         else:
-            meant = near_miss(name)
+            meant = near_miss(name, events)
             text = f"`{name}`: did you mean `{meant}`?" if meant is not None else None
             if meant is not None and find_hook(addon, meant) is not None:
                 # Both are there: the other one is on purpose.
@@ -232,9 +240,9 @@ def faults_of(addon: object) -> Iterator[tuple[str, int, str]]:
                 yield code.co_filename, code.co_firstlineno, text
 
 
-def report_faults(listener: Listener) -> None:
+def report_faults(listener: Listener, events: Mapping[str, Event] = EVENTS) -> None:
     """Log what looks wrong with an addon's hooks."""
-    for file, line, text in faults_of(listener.addon):
+    for file, line, text in faults_of(listener.addon, events):
         _log.warn(
             "addon `{addon}`: {place}{text}",
             addon=listener.name,
@@ -244,11 +252,13 @@ def report_faults(listener: Listener) -> None:
         )
 
 
-def _functions_of(addon: object) -> Iterator[tuple[str, Callable[..., Any]]]:
+def _functions_of(
+    addon: object, events: Mapping[str, Event]
+) -> Iterator[tuple[str, Callable[..., Any]]]:
     if isinstance(addon, ModuleType):
         file = getattr(addon, "__file__", None)
         for name, value in list(vars(addon).items()):
-            if inspect.isfunction(value) or name in EVENTS:
+            if inspect.isfunction(value) or name in events:
                 code = getattr(inspect.unwrap(value), "__code__", None) if callable(value) else None
                 if code is not None and code.co_filename == file and find_hook(addon, name):
                     yield name, value

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from interceptor.interfaces import ILayer
     from interceptor.model.connections import ClientConnection, ServerConnection
     from interceptor.model.flow import HTTPFlow
+    from interceptor.model.messageflow import MessageFlow
     from interceptor.model.options import Options
     from interceptor.model.tcpflow import TCPFlow
 
@@ -271,7 +272,48 @@ class ITCPHooks(Interface):
         """
 
 
-HOOK_INTERFACES = (ILifecycleHooks, IConnectionHooks, ITLSHooks, IHTTPHooks, ITCPHooks)
+class IProtocolHooks(Interface):
+    """Connections whose messages are understood, whatever the protocol: Redis, SMTP, your own.
+
+    Each of these stands in, in an addon that has no hook of that name, for the protocol's own
+    event: ``protocol_message`` for ``redis_command``, say. ``flow.type`` is the protocol's name, as
+    in ``redis``. ``flow.kill()`` ends both connections, ``flow.intercept()`` holds everything
+    after the event until ``flow.resume()``, ``flow.inject(message)`` sends a message of our own.
+    """
+
+    taggedValue("title", "Events of other protocols")
+
+    def protocol_start(flow: MessageFlow) -> None:
+        """Called when a client begins, before anything is passed on.
+
+        As a rule there is no connection to the server yet: it is made when the first message is
+        passed on, to where ``flow.server_conn.address`` says.
+        """
+
+    def protocol_message(flow: MessageFlow) -> None:
+        """Called for every message, from either peer, before it is passed on.
+
+        It is ``flow.messages[-1]``; ``from_client`` says where it came from. It may be changed, or
+        dropped by ``drop()``. The messages of a flow come one after another, both directions
+        included. Of those before the latest about ``body_memory_limit`` bytes are kept;
+        ``flow.forgotten`` counts the others.
+        """
+
+    def protocol_error(flow: MessageFlow) -> None:
+        """Called when a connection failed or was killed; ``flow.error`` says why."""
+
+    def protocol_end(flow: MessageFlow) -> None:
+        """Called last and once for each `protocol_start`, after `protocol_error` too."""
+
+
+HOOK_INTERFACES = (
+    ILifecycleHooks,
+    IConnectionHooks,
+    ITLSHooks,
+    IHTTPHooks,
+    ITCPHooks,
+    IProtocolHooks,
+)
 """All interfaces that declare events, in the order of the reference."""
 
 

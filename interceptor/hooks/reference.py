@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from interceptor.hooks.events import EVENTS, Event
+from interceptor.hooks.events import Event, read_events
 from interceptor.hooks.interfaces import HOOK_INTERFACES
+
+if TYPE_CHECKING:
+    from zope.interface.interface import InterfaceClass
 
 _WIDTH: Final = 88
 _INTERPRETED = re.compile(r"(?<!`)`([^`]+)`(?!`)")
@@ -24,30 +27,30 @@ class EventGroup:
     events: tuple[Event, ...]
 
 
-def describe() -> list[EventGroup]:
-    """All events, grouped as the interfaces declare them."""
+def describe(others: Iterable[InterfaceClass] = ()) -> list[EventGroup]:
+    """All events, grouped as the interfaces declare them: the core's, then ``others``."""
     return [
         EventGroup(
             interface.getTaggedValue("title"),
             _cleaned(interface.__doc__),
-            tuple(event for event in EVENTS.values() if event.interface is interface),
+            tuple(read_events(interface)),
         )
-        for interface in HOOK_INTERFACES
+        for interface in (*HOOK_INTERFACES, *others)
     ]
 
 
-def as_text() -> str:
-    """The reference for a terminal."""
-    return "\n".join(_text_lines())
+def as_text(others: Iterable[InterfaceClass] = ()) -> str:
+    """The reference for a terminal; ``others`` are interfaces of addons that belong to it."""
+    return "\n".join(_text_lines(describe(others)))
 
 
-def as_rst() -> str:
+def as_rst(others: Iterable[InterfaceClass] = ()) -> str:
     """The reference as reStructuredText: one section for each group, one definition each event."""
-    return "\n".join(_rst_lines())
+    return "\n".join(_rst_lines(describe(others)))
 
 
-def _text_lines() -> Iterator[str]:
-    for group in describe():
+def _text_lines(groups: Iterable[EventGroup]) -> Iterator[str]:
+    for group in groups:
         yield group.title.upper()
         yield from _filled(group.introduction, "  ")
         yield ""
@@ -57,8 +60,8 @@ def _text_lines() -> Iterator[str]:
             yield ""
 
 
-def _rst_lines() -> Iterator[str]:
-    for group in describe():
+def _rst_lines(groups: Iterable[EventGroup]) -> Iterator[str]:
+    for group in groups:
         yield group.title
         yield "-" * len(group.title)
         yield ""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from twisted.logger import Logger
 
 from interceptor.errors import HookFailed
-from interceptor.hooks.events import EVENTS
+from interceptor.hooks.declarations import Declarations
 from interceptor.hooks.interfaces import ILifecycleHooks
 from interceptor.hooks.listener import Call, Policy
 from interceptor.hooks.tracebacks import cut_traceback
@@ -23,7 +23,7 @@ class HookRules:
 
     ``timeout`` is how many seconds a hook may take to answer, 0 for any time; ``stall`` how long
     it may block the reactor before it is named in the log; ``policy`` what failures mean where an
-    addon does not say.
+    addon does not say. ``declared`` knows the events.
     """
 
     def __init__(
@@ -38,6 +38,7 @@ class HookRules:
         self.timeout = timeout
         self.stall = stall
         self.policy = policy
+        self.declared = Declarations()
 
     def stalled(self, call: Call, elapsed: float) -> None:
         """Name a hook that blocked the reactor."""
@@ -69,7 +70,8 @@ class HookRules:
         if call.record.value_reported:
             return
         call.record.value_reported = True
-        allowed = EVENTS[call.record.event].answers
+        event = self.declared.events.get(call.record.event)
+        allowed = event.answers if event is not None else ""
         _log.warn(
             "addon `{addon}`: `{hook}` returned a {type}, which is ignored; it may return "
             "{allowed}nothing, a Deferred or a coroutine",
@@ -85,7 +87,8 @@ class HookRules:
         return (call.listener.policy or self.policy) == "kill"
 
     def _report(self, call: Call, what: str, traceback: str) -> None:
-        if EVENTS[call.record.event].interface is ILifecycleHooks:
+        event = self.declared.events.get(call.record.event)
+        if event is not None and event.interface is ILifecycleHooks:
             consequence = ""
         elif self.kills(call):
             consequence = "; what it was called for is killed"

@@ -1,0 +1,147 @@
+"""Flows of messages: what a client and a server say to each other in any protocol."""
+
+from __future__ import annotations
+
+import copy
+import time
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from interceptor.model.connections import format_address
+from interceptor.model.flow import Flow, FlowControl
+
+if TYPE_CHECKING:
+    from interceptor.model.connections import ClientConnection, ServerConnection
+
+
+class Message:
+    """One message. What it says is in the attributes of the protocol's own subclass.
+
+    ``raw`` is the message as it was received, and empty for one that we made. Codecs make messages;
+    hooks change what their attributes say, and `drop` those that shall not be passed on. A
+    subclass names in ``event`` the event that it comes with; without one that is ``NAME_message``.
+    """
+
+    event: ClassVar[str | None] = None
+
+    dropped = False
+    """Whether it is not passed on."""
+    injected = False
+    """Whether it was sent by `MessageFlow.inject`."""
+
+    def __init__(self, from_client: bool, raw: bytes = b"") -> None:
+        self.from_client = from_client
+        self.raw = raw
+        self.timestamp = time.time()
+
+    def drop(self) -> None:
+        """Do not pass it on."""
+        self.dropped = True
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and vars(other) == vars(self)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        arrow = "->" if self.from_client else "<-"
+        return f"<{type(self).__name__} {arrow} {len(self.raw)} bytes>"
+
+
+class BytesMessage(Message):
+    """A message that is nothing but its bytes: ``content``, which may be changed."""
+
+    def __init__(self, from_client: bool, content: bytes) -> None:
+        super().__init__(from_client, content)
+        self.content = content
+
+
+class MessageControl(FlowControl, Protocol):
+    """What steers a `MessageFlow`."""
+
+    def injected(self, message: Message) -> None:
+        """Send a message to the peer that it does not come from."""
+
+
+class MessageFlow(Flow):
+    """A client's conversation with a server in a protocol whose messages are understood.
+
+    ``type`` is the name of the protocol. ``messages`` has the latest messages, as far as anybody
+    listens, and ``forgotten`` counts those that are no longer there. ``bytes_from_client``,
+    ``bytes_from_server``, ``messages_from_client`` and ``messages_from_server`` count what was
+    received. ``timestamp_end`` is None while the flow goes on.
+    """
+
+    __slots__ = (
+        "bytes_from_client",
+        "bytes_from_server",
+        "forgotten",
+        "messages",
+        "messages_from_client",
+        "messages_from_server",
+        "timestamp_end",
+        "type",
+    )
+
+    _control: MessageControl | None
+
+    def __init__(
+        self,
+        client_conn: ClientConnection,
+        server_conn: ServerConnection,
+        mode: str = "regular",
+        control: MessageControl | None = None,
+        *,
+        type: str = "messages",
+    ) -> None:
+        super().__init__(client_conn, server_conn, mode, control)
+        self.type = type  # type: ignore[misc]
+        self.messages: list[Any] = []
+        self.forgotten = 0
+        self.bytes_from_client = 0
+        self.bytes_from_server = 0
+        self.messages_from_client = 0
+        self.messages_from_server = 0
+        self.timestamp_end: float | None = None
+
+    @property
+    def message(self) -> Any:
+        """The message that the event is about: the latest one. None before the first."""
+        return self.messages[-1] if self.messages else None
+
+    def inject(self, message: Message) -> None:
+        """Send a message of our own to the peer that it does not come from.
+
+        ``message.from_client`` says whose it seems to be: one from the client goes to the server.
+        It is sent at once, so in front of the message whose hook is running; no hook is called for
+        it. Raises `RuntimeError` where the flow is over.
+        """
+        control = self._control
+        if control is None:
+            raise RuntimeError("the flow is over: nothing can be injected")
+        message.injected = True
+        control.injected(message)
+
+    def copy(self) -> MessageFlow:
+        made = super().copy()
+        made.type = self.type  # type: ignore[misc]
+        made.bytes_from_client = self.bytes_from_client
+        made.bytes_from_server = self.bytes_from_server
+        made.messages_from_client = self.messages_from_client
+        made.messages_from_server = self.messages_from_server
+        made.timestamp_end = self.timestamp_end
+        return made
+
+    def _get_state(self) -> tuple[Any, ...]:
+        return (*super()._get_state(), copy.deepcopy(self.messages), self.forgotten)
+
+    def _set_state(self, state: tuple[Any, ...]) -> None:
+        super()._set_state(state)
+        self.messages, self.forgotten = state[4:6]
+
+    def _matches(self, state: tuple[Any, ...]) -> bool:
+        return super()._matches(state) and self.messages == state[4]
+
+    def __repr__(self) -> str:
+        client = format_address(self.client_conn.address)
+        server = format_address(self.server_conn.address)
+        return f"<MessageFlow {self.type} {client} <-> {server}, {len(self.messages)} messages>"
