@@ -11,9 +11,12 @@ class InterceptorError(Exception):
     """Base of everything this package raises on purpose.
 
     ``code`` is the stable, hyphenated name under which logs, flows and error pages report it.
+    ``reset_code`` is that of the RST_STREAM frame by which an HTTP/2 peer gave its stream up, if it
+    did (RFC 9113 section 7).
     """
 
     code = "internal-error"
+    reset_code: int | None = None
 
     def __init__(self, message: str, code: str | None = None) -> None:
         super().__init__(message)
@@ -71,6 +74,12 @@ class DecodeError(InterceptorError, ValueError):
     """A content coding could not be removed: damaged, unknown, or past its bound."""
 
     code = "content-damaged"
+
+
+class EventStreamError(InterceptorError):
+    """An event could not be injected into an event stream, or cannot be shown to hooks."""
+
+    code = "sse-ended"
 
 
 class OptionsError(InterceptorError):

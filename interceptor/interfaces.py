@@ -65,12 +65,18 @@ class IStream(Interface):
     def send_end(trailers: Headers | None) -> None:
         """End the message that `send_head` began."""
 
-    def abort(reason: str) -> None:
-        """End the stream so that the peer can tell that the message is not whole."""
+    def abort(reason: str, code: int | None = None) -> None:
+        """End the stream so that the peer can tell that the message is not whole.
+
+        ``code`` is the error code to tell it, where it speaks HTTP/2 (RFC 9113 section 7).
+        """
 
 
 class IServerStream(IStream):
     """The client's half of an exchange: reads one request, writes one response."""
+
+    carries_resets = Attribute("Whether the client can be told why a server gave a stream up.")
+    task = Attribute("The `Task` that the exchange runs in.")
 
     def send_informational(response: Response) -> None:
         """Send a response with a status from 100 to 199."""
@@ -81,11 +87,30 @@ class IServerStream(IStream):
     def send_message(request: Request, response: Response, body: bytes) -> None:
         """Send a final response whose body is all there, in one go."""
 
+    def send_continue() -> None:
+        """Ask for the body that the client holds back (RFC 9110 section 10.1.1)."""
+
+    def refuse(request: Request | None, response: Response) -> None:
+        """Send a response that ends the exchange, whatever the client still sends."""
+
+    def hang_up() -> None:
+        """Leave nothing of a client that was refused, so far as it is this stream's to end."""
+
+    def take_over(callback: Any) -> None:
+        """Leave the connection to another protocol once the exchange is over.
+
+        ``callback`` is given what the client sent and nobody consumed.
+        """
+
 
 class IClientStream(IStream):
     """The server's half of an exchange: writes one request, reads one response."""
 
     server_conn = Attribute("The `ServerConnection` it belongs to.")
+    reused = Attribute("Whether the connection has been used, or idle, before.")
+    response_begun = Attribute("Whether a byte of the response has come.")
+    request_complete = Attribute("Whether the whole request has been sent.")
+    unprocessed = Attribute("Whether the server said that it did nothing about the request.")
 
     def send_head(request: Request, length: int | None) -> None:
         """Begin the request; ``length`` is the body's length in bytes, None if unknown."""

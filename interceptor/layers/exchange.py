@@ -271,7 +271,8 @@ class HTTPExchange:
             request = flow.request
             destination = self._destination(request)
             # What goes through a hook's callable cannot be had from it twice.
-            safe = request.method_bytes in _IDEMPOTENT and gathered and not callable(request.stream)
+            whole = gathered and not callable(request.stream)
+            safe = whole and request.method_bytes in _IDEMPOTENT
             server = await self._layer.servers.acquire(
                 destination, flow, fresh=retried, careful=not safe
             )
@@ -282,7 +283,8 @@ class HTTPExchange:
                 head = await self._response_head(server)
             except UpstreamError as error:
                 stale = server.reused and not server.response_begun
-                if retried or not (stale and safe and self._settings.retry_stale):
+                again = server.unprocessed if whole else False
+                if retried or not (again or (stale and safe and self._settings.retry_stale)):
                     raise
                 self._end_pump()
                 server.abort("stale")
@@ -521,7 +523,7 @@ class HTTPExchange:
         self._end_pump()
         server, self._server = self._server, None
         if server is not None:
-            server.abort("the exchange failed")
+            server.abort("the exchange failed", getattr(error, "reset_code", None))
         flow = self.flow
         code, status, message = describe(error)
         if code == "internal-error":
@@ -562,7 +564,8 @@ class HTTPExchange:
                     proxy=self._layer.context.environment.proxy,
                 )
         self._task.calm()
-        if self._sending or not status:
-            self._stream.abort(code)
+        reset = getattr(error, "reset_code", None)
+        if self._sending or not status or (reset is not None and self._stream.carries_resets):
+            self._stream.abort(code, reset)
         else:
             self._stream.refuse(flow.request, error_response(status, code, message))

@@ -31,8 +31,10 @@ from interceptor.model.headers import Headers
 from interceptor.model.http import Request
 
 if TYPE_CHECKING:
+    from interceptor.interfaces import IServerStream
+    from interceptor.layers.destinations import Destination
     from interceptor.layers.serverside import ServerSide
-    from interceptor.layers.upstream import Destination, ServerPool
+    from interceptor.layers.upstream import ServerPool
     from interceptor.wire.httpevents import RequestHead
 
 
@@ -80,7 +82,7 @@ class HTTPLayer(Layer):
         side = self.context.session.side
         side.use(HTTP1ServerProtocol(self), data)
 
-    def exchange(self, stream: HTTP1ServerProtocol, head: RequestHead) -> Coroutine[Any, Any, None]:
+    def exchange(self, stream: IServerStream, head: RequestHead) -> Coroutine[Any, Any, None]:
         """Return what serves one request."""
         request = head.request
         if request.first_line_format == "authority":
@@ -122,7 +124,7 @@ class HTTPLayer(Layer):
         authentication: ProxyAuthentication,
         value: bytes | None,
         kind: type[HTTPExchange],
-        stream: HTTP1ServerProtocol,
+        stream: Any,
         head: RequestHead,
     ) -> None:
         """Serve the request if it says truly, with its Proxy-Authorization, who sends it."""
@@ -172,7 +174,7 @@ class HTTPLayer(Layer):
 
     def refuse(
         self,
-        stream: HTTP1ServerProtocol,
+        stream: Any,
         error: InterceptorError,
         request: Request | None = None,
     ) -> None:
@@ -180,6 +182,18 @@ class HTTPLayer(Layer):
 
         Without ``request`` its head could not be understood, or did not come in time.
         """
+        self.tell_failure(error, request)
+        if stream.side.closing:
+            return
+        status = getattr(error, "status", 400)
+        response = error_response(status, error.code, str(error))
+        if isinstance(error, ProxyAuthRequiredError):
+            response.headers["Proxy-Authenticate"] = CHALLENGE
+        stream.refuse(request, response)
+        stream.hang_up()
+
+    def tell_failure(self, error: InterceptorError, request: Request | None = None) -> None:
+        """Let log and hooks know of what came and could not be served."""
         context = self.context
         flow = HTTPFlow(context.client_conn, self.first_server_conn, self.mode_name, None)
         now = time.time()
@@ -199,14 +213,6 @@ class HTTPLayer(Layer):
         fire = context.environment.hooks.error
         if fire is not None:
             run_hook(fire, flow)
-        if stream.side.closing:
-            return
-        status = getattr(error, "status", 400)
-        response = error_response(status, error.code, str(error))
-        if isinstance(error, ProxyAuthRequiredError):
-            response.headers["Proxy-Authenticate"] = CHALLENGE
-        stream.refuse(request, response)
-        stream.side.close(context.environment.settings.close_timeout, linger=True)
 
 
 class NotTLSLayer(HTTPLayer):
@@ -220,7 +226,7 @@ class NotTLSLayer(HTTPLayer):
             server.close()
         self.context.session.side.use(HTTP1ServerProtocol(self), data)
 
-    def exchange(self, stream: HTTP1ServerProtocol, head: RequestHead) -> Coroutine[Any, Any, None]:
+    def exchange(self, stream: IServerStream, head: RequestHead) -> Coroutine[Any, Any, None]:
         assert self.destination is not None
         host = self.destination[1].decode("utf-8", "surrogateescape")
         raise RemoteProtocolError(

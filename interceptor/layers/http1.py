@@ -120,6 +120,7 @@ class HTTP1ServerProtocol(_HTTP1Protocol):
     """Reads one request after the other from a client, and hands each to an exchange."""
 
     log = Logger()
+    carries_resets = False
 
     def __init__(self, layer: HTTPLayer) -> None:
         self.layer = layer
@@ -271,13 +272,19 @@ class HTTP1ServerProtocol(_HTTP1Protocol):
         """
         self._taken_over = callback
 
-    def abort(self, reason: str) -> None:
+    def hang_up(self) -> None:
+        """The client was refused: close, so that it can read the answer."""
+        self.side.close(self._settings.close_timeout, linger=True)
+
+    def abort(self, reason: str, code: int | None = None) -> None:
         self.side.abort()
 
 
 @implementer(IClientStream)
 class HTTP1ClientProtocol(_HTTP1Protocol):
     """Sends one request after the other to a server, each on behalf of one exchange."""
+
+    unprocessed = False
 
     def __init__(
         self,
@@ -415,7 +422,7 @@ class HTTP1ClientProtocol(_HTTP1Protocol):
             # Only now is a byte from the server due: until here it was still being sent to.
             self.side.deadline.set(self._settings.read_timeout)
 
-    def abort(self, reason: str) -> None:
+    def abort(self, reason: str, code: int | None = None) -> None:
         self._in_use = False
         self.side.abort()
 

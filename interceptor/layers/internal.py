@@ -31,6 +31,7 @@ class InternalStream:
     """
 
     reused = False
+    unprocessed = False
     response_begun = True
     write_paused = False
 
@@ -73,5 +74,5 @@ class InternalStream:
     def release(self) -> None:
         pass
 
-    def abort(self, reason: str) -> None:
+    def abort(self, reason: str, code: int | None = None) -> None:
         self._events.clear()
