@@ -5,9 +5,9 @@ The command line, the TOML file, the environment and the manual are all made fro
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
+from interceptor.model.optionmakers import choice, count, duration, flag, grouped, size
 from interceptor.model.options import Option, Options
 
 _VERSIONS: Final = ("tls1.0", "tls1.1", "tls1.2", "tls1.3")
@@ -15,32 +15,8 @@ _VERSIONS: Final = ("tls1.0", "tls1.1", "tls1.2", "tls1.3")
 _K, _M, _G = 1 << 10, 1 << 20, 1 << 30
 
 
-def _group(group: str, *options: Option) -> tuple[Option, ...]:
-    return tuple(replace(option, group=group) for option in options)
-
-
-def _bool(name: str, default: bool, help: str) -> Option:
-    return Option(name, "bool", default, help)
-
-
-def _count(name: str, default: int, help: str, maximum: int | None = None) -> Option:
-    return Option(name, "int", default, help, minimum=1, maximum=maximum)
-
-
-def _size(name: str, default: int, help: str, minimum: int = 0) -> Option:
-    return Option(name, "size", default, help, minimum=minimum or None)
-
-
-def _time(name: str, default: float, help: str, minimum: float = 0.001) -> Option:
-    return Option(name, "duration", default, help, minimum=minimum or None)
-
-
-def _choice(name: str, choices: tuple[str, ...], default: str, help: str) -> Option:
-    return Option(name, "choice", default, help, choices=choices)
-
-
 CORE_OPTIONS: Final[tuple[Option, ...]] = (
-    *_group(
+    *grouped(
         "Files and listeners",
         Option(
             "confdir",
@@ -74,7 +50,7 @@ CORE_OPTIONS: Final[tuple[Option, ...]] = (
             "that port only, unix or unix@PATH for UNIX sockets.",
         ),
     ),
-    *_group(
+    *grouped(
         "Scripts and hooks",
         Option(
             "scripts",
@@ -83,42 +59,42 @@ CORE_OPTIONS: Final[tuple[Option, ...]] = (
             "Hook scripts to load, in order; each is a path, optionally followed by arguments, "
             "split by the rules of the shell.",
         ),
-        _bool("script_reload", True, "Load a script again when its file changes."),
-        _choice(
+        flag("script_reload", True, "Load a script again when its file changes."),
+        choice(
             "script_error_policy",
             ("continue", "kill"),
             "continue",
             "What becomes of a flow whose hook raises or overruns: it goes on (continue) or is "
             "killed before anything is forwarded (kill). A script may decide for itself.",
         ),
-        _count(
+        count(
             "script_threads",
             16,
             "Threads in which hooks marked @concurrent run.",
             maximum=1024,
         ),
-        _time(
+        duration(
             "hook_timeout",
             60.0,
             "How long one hook may take to answer before it is cancelled and counts as failed; "
             "0 means any time.",
             minimum=0,
         ),
-        _time(
+        duration(
             "hook_stall",
             0.1,
             "A hook that blocks the whole proxy for longer than this is named in the log.",
         ),
     ),
-    *_group(
+    *grouped(
         "Bodies",
-        _size(
+        size(
             "body_size_limit",
             _G,
             "Largest body that is gathered for a hook: a larger request is answered with 413, a "
             "larger response streams on with a warning.",
         ),
-        _size(
+        size(
             "body_memory_limit",
             _M,
             "How much of a gathered body is kept in memory; the rest goes to a temporary file.",
@@ -130,27 +106,27 @@ CORE_OPTIONS: Final[tuple[Option, ...]] = (
             "Bodies larger than this are streamed past the hooks instead of being gathered.",
             optional=True,
         ),
-        _bool(
+        flag(
             "store_streamed_bodies",
             False,
             "Keep a copy of streamed bodies on the flow, up to store_streamed_limit.",
         ),
-        _size(
+        size(
             "store_streamed_limit",
             _M,
             "How much of a streamed body store_streamed_bodies keeps; what is beyond is marked "
             "as cut off.",
         ),
-        _bool("stream_grpc", True, "Stream gRPC messages instead of gathering them."),
-        _size(
+        flag("stream_grpc", True, "Stream gRPC messages instead of gathering them."),
+        size(
             "decoded_size_limit",
             128 * _M,
             "Largest result of removing a content coding (gzip, deflate, br, zstd).",
         ),
     ),
-    *_group(
+    *grouped(
         "HTTP",
-        _choice(
+        choice(
             "http_framing",
             ("reject", "repair", "pass"),
             "repair",
@@ -158,21 +134,21 @@ CORE_OPTIONS: Final[tuple[Option, ...]] = (
             "responses and clean up requests (repair), or also forward requests as they came "
             "(pass). Ambiguous framing is refused in each case.",
         ),
-        _size("head_size_limit", 64 * _K, "Largest head of a message.", minimum=1),
-        _count("header_count_limit", 1000, "Largest number of fields in a head."),
-        _bool(
+        size("head_size_limit", 64 * _K, "Largest head of a message.", minimum=1),
+        count("header_count_limit", 1000, "Largest number of fields in a head."),
+        flag(
             "keep_host_header",
             False,
             "In reverse mode, forward the client's Host field instead of the server's name.",
         ),
-        _bool(
+        flag(
             "retry_stale",
             True,
             "When a reused connection turns out to be dead before any byte of the response, send "
             "an idempotent request once more on a new one.",
         ),
     ),
-    *_group(
+    *grouped(
         "Next hop",
         Option(
             "proxy_protocol_to",
@@ -181,7 +157,7 @@ CORE_OPTIONS: Final[tuple[Option, ...]] = (
             "Regular expressions; connections to servers and next hops whose `host:port` one of "
             "them matches begin with a header of the PROXY protocol, which names the client.",
         ),
-        _choice(
+        choice(
             "proxy_protocol_version",
             ("v1", "v2"),
             "v2",
@@ -214,7 +190,7 @@ CORE_OPTIONS: Final[tuple[Option, ...]] = (
             optional=True,
         ),
     ),
-    *_group(
+    *grouped(
         "TLS",
         Option(
             "ca_file",
@@ -232,7 +208,7 @@ CORE_OPTIONS: Final[tuple[Option, ...]] = (
             "can be seen by others: better set the variable INTERCEPTOR_CA_PASSPHRASE.",
             optional=True,
         ),
-        _bool(
+        flag(
             "ca_create",
             True,
             "Make an authority in the directory confdir when there is none; otherwise the proxy "
@@ -245,7 +221,7 @@ CORE_OPTIONS: Final[tuple[Option, ...]] = (
             "Own certificates to show clients instead of signed ones: HOST=FILE, *.DOMAIN=FILE, "
             "or FILE for every host. The file is PEM with the key, the certificate and its chain.",
         ),
-        _choice(
+        choice(
             "connection_strategy",
             ("auto", "eager", "lazy"),
             "auto",
@@ -253,7 +229,7 @@ CORE_OPTIONS: Final[tuple[Option, ...]] = (
             "protocols decide what the client is told, and late otherwise; eager connects as soon "
             "as the server is known; lazy connects when the first request is complete.",
         ),
-        _bool(
+        flag(
             "ssl_insecure",
             False,
             "Do not verify any server's certificate. A last resort: better name the hosts in "
@@ -287,16 +263,16 @@ CORE_OPTIONS: Final[tuple[Option, ...]] = (
             "Regular expressions; with servers whose `host:port` one of them matches, TLS 1.0, "
             "weak keys, old ciphers and the old renegotiation are put up with.",
         ),
-        _choice(
+        choice(
             "tls_version_client_min", _VERSIONS, "tls1.2", "The oldest TLS version with clients."
         ),
-        _choice(
+        choice(
             "tls_version_client_max", _VERSIONS, "tls1.3", "The newest TLS version with clients."
         ),
-        _choice(
+        choice(
             "tls_version_server_min", _VERSIONS, "tls1.2", "The oldest TLS version with servers."
         ),
-        _choice(
+        choice(
             "tls_version_server_max", _VERSIONS, "tls1.3", "The newest TLS version with servers."
         ),
         Option(
@@ -342,14 +318,14 @@ CORE_OPTIONS: Final[tuple[Option, ...]] = (
             "Regular expressions; if there are any, only connections that one of them matches are "
             "opened, and all others pass through untouched.",
         ),
-        _bool(
+        flag(
             "tls_passthrough_learn",
             False,
             "Let the next connections to a host pass through untouched after a client has refused "
             "our certificate for it.",
         ),
-        _time("tls_passthrough_ttl", 3600.0, "How long a host that was learned passes through."),
-        _bool(
+        duration("tls_passthrough_ttl", 3600.0, "How long a host that was learned passes through."),
+        flag(
             "onboarding",
             True,
             "Answer requests to onboarding_host from the proxy itself: a page with the "
@@ -362,22 +338,22 @@ CORE_OPTIONS: Final[tuple[Option, ...]] = (
             "The name of the host that the page of onboarding has.",
         ),
     ),
-    *_group(
+    *grouped(
         "Deadlines",
-        _time("connect_timeout", 10.0, "How long a connection to a server may take."),
-        _time("tls_timeout", 10.0, "How long a TLS handshake may take, with either side."),
-        _time(
+        duration("connect_timeout", 10.0, "How long a connection to a server may take."),
+        duration("tls_timeout", 10.0, "How long a TLS handshake may take, with either side."),
+        duration(
             "read_timeout",
             60.0,
             "How long a server may send nothing while a byte from it is due.",
         ),
-        _time(
+        duration(
             "head_timeout",
             30.0,
             "How long a client's head may take, from its first byte to its last.",
         ),
-        _time("body_timeout", 60.0, "How long a client's body may make no progress."),
-        _time(
+        duration("body_timeout", 60.0, "How long a client's body may make no progress."),
+        duration(
             "idle_timeout",
             300.0,
             "How long a client's connection may stay open without a request.",
@@ -391,30 +367,30 @@ CORE_OPTIONS: Final[tuple[Option, ...]] = (
             optional=True,
             minimum=0.001,
         ),
-        _time(
+        duration(
             "tunnel_idle_timeout",
             3600.0,
             "How long a tunnel (CONNECT, Upgrade) may carry no byte in either direction.",
         ),
-        _time("write_timeout", 300.0, "How long a peer may refuse to take what is sent to it."),
-        _time("close_timeout", 5.0, "How long a peer may take to close after we did."),
-        _time(
+        duration("write_timeout", 300.0, "How long a peer may refuse to take what is sent to it."),
+        duration("close_timeout", 5.0, "How long a peer may take to close after we did."),
+        duration(
             "shutdown_grace",
             5.0,
             "How long exchanges may go on after the proxy was told to stop.",
             minimum=0,
         ),
     ),
-    *_group(
+    *grouped(
         "Name resolution",
-        _time("dns_timeout", 5.0, "How long the look-up of one name may take."),
-        _time(
+        duration("dns_timeout", 5.0, "How long the look-up of one name may take."),
+        duration(
             "dns_cache_ttl",
             30.0,
             "How long the addresses of a name are kept; 0 keeps none.",
             minimum=0,
         ),
-        _count("dns_threads", 8, "Threads that look up names.", maximum=256),
+        count("dns_threads", 8, "Threads that look up names.", maximum=256),
         # RFC 8305, section 5: "MUST NOT be less than 10 milliseconds", and 2 seconds at most.
         Option(
             "happy_eyeballs_delay",
@@ -425,7 +401,7 @@ CORE_OPTIONS: Final[tuple[Option, ...]] = (
             maximum=2.0,
         ),
     ),
-    *_group(
+    *grouped(
         "Output",
         Option(
             "flow_detail",
@@ -443,13 +419,13 @@ CORE_OPTIONS: Final[tuple[Option, ...]] = (
             "Filter expression that chooses which flows are printed.",
             optional=True,
         ),
-        _choice(
+        choice(
             "log_level",
             ("debug", "info", "warn", "error"),
             "info",
             "The least important messages that the log shows.",
         ),
-        _choice(
+        choice(
             "color",
             ("auto", "always", "never"),
             "auto",
