@@ -41,6 +41,7 @@ class Settings:
     header_count_limit: int
     keep_host_header: bool
     connect_timeout: float
+    detect_timeout: float
     read_timeout: float
     head_timeout: float
     body_timeout: float

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from interceptor.interfaces import IServerStream
+    from interceptor.layers.destinations import Destination
     from interceptor.layers.http import HTTPLayer
-    from interceptor.layers.upstream import Destination
     from interceptor.model.http import Request, Response
     from interceptor.wire.httpevents import RequestHead, ResponseHead
 

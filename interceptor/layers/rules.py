@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from zope.interface import moduleProvides
 
 from interceptor.interfaces import IRules
+from interceptor.layers.destinations import RAW, mode_destination
 from interceptor.layers.detect import http_agreed
 from interceptor.layers.http import HTTPLayer, NotTLSLayer
 from interceptor.layers.socks5 import SOCKS5Layer
@@ -17,8 +18,8 @@ from interceptor.wire.tlshello import looks_like_tls
 
 if TYPE_CHECKING:
     from interceptor.layers.context import Context, Layer
+    from interceptor.layers.destinations import Destination
     from interceptor.layers.serverside import ServerSide
-    from interceptor.layers.upstream import Destination
 
 moduleProvides(IRules)
 
@@ -35,10 +36,7 @@ _PERHAPS_HTTP = re.compile(_START + rb"{0,64}+(?:[ \t][^\r\n]{0,8192})?\Z")
 def first_layer(context: Context, data: bytes) -> Layer | None:
     """Return what a client speaks to the proxy itself, or None where more bytes are needed."""
     mode = context.mode
-    destination = None
-    if mode.kind == "reverse":
-        host = mode.host.encode("utf-8", "surrogateescape")
-        destination = (mode.scheme.encode(), host, mode.port)
+    destination = mode_destination(mode)
     if data[0] == 0x16 and not context.client_conn.tls_established:
         tls = looks_like_tls(data)
         if tls is None:
@@ -54,6 +52,8 @@ def tunnel_layer(
     context: Context, data: bytes, server: ServerSide | None, destination: Destination
 ) -> Layer | None:
     """Return what a client speaks inside a tunnel, or None where more bytes are needed."""
+    if destination[0] in RAW:
+        return _raw_layer(context, data, server, destination)
     if _HTTP.match(data):
         if _ignored(context, server, destination):
             return TCPLayer(context, server, destination)
@@ -66,6 +66,19 @@ def tunnel_layer(
     if tls is None or _PERHAPS_HTTP.match(data):
         return None
     return relay_layer(context, server, destination)
+
+
+def _raw_layer(
+    context: Context, data: bytes, server: ServerSide | None, destination: Destination
+) -> Layer | None:
+    """Look for nothing but TLS: the client's, whatever the server is spoken to in."""
+    if not context.client_conn.tls_established:
+        tls = looks_like_tls(data)
+        if tls is None:
+            return None
+        if tls:
+            return TLSLayer(context, destination, server)
+    return TCPLayer(context, server, destination)
 
 
 def relay_layer(context: Context, server: ServerSide | None, destination: Destination) -> Layer:

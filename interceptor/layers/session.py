@@ -12,7 +12,8 @@ from twisted.python.failure import Failure
 
 from interceptor.errors import HookFailed
 from interceptor.layers.context import Context, RootLayer
-from interceptor.layers.detect import DetectProtocol
+from interceptor.layers.destinations import RAW, mode_destination
+from interceptor.layers.detect import DetectProtocol, Tunnel
 from interceptor.layers.hooking import run_hook
 from interceptor.layers.proxyprotocol import ProxyHeaderProtocol
 from interceptor.layers.upstream import ServerPool
@@ -114,7 +115,11 @@ class Session(SideProtocol):
             return
         self._accepted = True
         early, self._early = self._early, b""
-        self.side.use(DetectProtocol(self.context), early)
+        destination = mode_destination(self.mode)
+        if destination is not None and destination[0] in RAW:
+            Tunnel(self.context, None, destination).start(early)
+        else:
+            self.side.use(DetectProtocol(self.context), early)
 
     def _refuse(self, reason: str) -> None:
         self.log.info(

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from twisted.logger import Logger
+
 from interceptor.layers.context import Context, Layer
+from interceptor.layers.failures import describe
 from interceptor.layers.relay import Opener, Relay
 from interceptor.layers.tcpexchange import TCPExchange, has_listeners
+from interceptor.model.connections import format_address
 from interceptor.net.gate import SETUP
 
 if TYPE_CHECKING:
+    from interceptor.layers.destinations import Destination
     from interceptor.layers.serverside import ServerSide
-    from interceptor.layers.upstream import Destination
 
 
 class TCPLayer(Layer):
@@ -22,6 +26,8 @@ class TCPLayer(Layer):
     """
 
     name = "tcp"
+
+    log = Logger()
 
     def __init__(
         self,
@@ -45,9 +51,20 @@ class TCPLayer(Layer):
         elif server is not None:
             self._join(server, data)
         elif destination is not None:
-            opener = Opener(data)
+            opener = Opener(data, self._failed)
             self.context.session.side.use(opener)
             opener.open(self.context.session.servers.open(destination), self._join)
+
+    def _failed(self, error: Exception) -> None:
+        """There is no server, and no flow that could tell of it."""
+        code, _, message = describe(error)
+        self.log.info(
+            "{client}: {code}: {message}",
+            client=format_address(self.client_conn.address),
+            code=code,
+            message=message,
+            proxy=self.context.environment.proxy,
+        )
 
     def _join(self, server: ServerSide, data: bytes) -> None:
         client = self.context.session.side

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from interceptor.hooks.bus import HookBus
     from interceptor.layers.context import Context
+    from interceptor.layers.destinations import Destination
     from interceptor.layers.serverside import ServerSide
-    from interceptor.layers.upstream import Destination
 
 
 def has_listeners(hooks: HookBus) -> bool:

@@ -10,6 +10,7 @@ from twisted.logger import Logger
 
 from interceptor.errors import InterceptorError, RemoteProtocolError, TLSError, UpstreamError
 from interceptor.layers.context import Context, Layer
+from interceptor.layers.destinations import ENCRYPTED, RAW
 from interceptor.layers.detect import DetectProtocol, Tunnel, switch
 from interceptor.layers.failures import ClientGoneError
 from interceptor.layers.hooking import run_hook
@@ -28,8 +29,8 @@ from interceptor.wire.tlshello import ClientHello, ClientHelloReader
 if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
+    from interceptor.layers.destinations import Destination
     from interceptor.layers.serverside import ServerSide
-    from interceptor.layers.upstream import Destination
 
 _HTTP: Final = (b"http/1.1",)
 _UNDERSTAND_PAGES: Final = frozenset((*_HTTP, b"h2", b"http/1.0"))
@@ -124,7 +125,7 @@ class TLSLayer(Layer):
             except UpstreamError as error:
                 failure = error
                 self._server = None
-                if hello.alpn and _UNDERSTAND_PAGES.isdisjoint(hello.alpn):
+                if self._raw or (hello.alpn and _UNDERSTAND_PAGES.isdisjoint(hello.alpn)):
                     # It would not understand a page: an alert is all that can be said.
                     self._log(hello, error)
                     self._refuse(error)
@@ -142,7 +143,7 @@ class TLSLayer(Layer):
         return self._server.server_conn.ip_address[0]
 
     def _asks_first(self) -> bool:
-        if self.destination is None or self.destination[0] != b"https":
+        if self.destination is None or self.destination[0] not in ENCRYPTED:
             return False
         environment = self.context.environment
         if environment.internal(self.destination[1]) is not None:
@@ -158,18 +159,19 @@ class TLSLayer(Layer):
         if self.context.mode.kind == "reverse":
             # What the client calls us is not what the server is called.
             sni = None if is_address(host) else host
-        offer = Offer(sni or host, sni, tuple(each for each in hello.alpn if each != b"h2"))
+        offer = Offer(sni or host, sni, self._spoken(hello.alpn))
         servers.offer(host, port, offer)
         if self._server is None:
             self._server = await servers.connect((host, port))
-        self._server = await secure(self._server, host, offer)
+        if not self._secured:
+            self._server = await secure(self._server, host, offer)
 
     # The answer
 
     async def _answer(self, hello: ClientHello, failure: UpstreamError | None) -> None:
         environment = self.context.environment
         below = self._below
-        chosen: tuple[bytes, ...] = _HTTP
+        chosen: tuple[bytes, ...] = () if self._raw else _HTTP
         names = self._names(hello)
         if self._server is not None:
             conn = self._server.server_conn
@@ -212,6 +214,22 @@ class TLSLayer(Layer):
             return
         await self._established(transport, above, failure)
 
+    @property
+    def _raw(self) -> bool:
+        """Whether what is inside is nothing that is spoken here."""
+        return self.destination is not None and self.destination[0] in RAW
+
+    @property
+    def _secured(self) -> bool:
+        """Whether we speak TLS with the server already, which the client was not waited for."""
+        return self._raw and self._server is not None and self._server.server_conn.tls_established
+
+    def _spoken(self, alpn: tuple[bytes, ...]) -> tuple[bytes, ...]:
+        """Of what the client offers, what may be spoken with the server."""
+        if self._raw:
+            return alpn
+        return tuple(each for each in alpn if each != b"h2")
+
     def _names(self, hello: ClientHello) -> tuple[str, ...]:
         """What the client calls whom it speaks with: us, where it was not told of a server."""
         host, _ = self._place()
@@ -245,6 +263,10 @@ class TLSLayer(Layer):
             return
         if failure is not None:
             session.servers.fail(self.destination, failure, context.server_conn)
+        if self._raw:
+            rules = context.environment.rules
+            switch(context, rules.relay_layer(context, self._server, self.destination), b"")
+            return
         Tunnel(context, self._server, self.destination).start(b"")
 
     # Other ends
@@ -257,7 +279,10 @@ class TLSLayer(Layer):
             proxy=self.context.environment.proxy,
         )
         self._below.reading.resume(SETUP)
-        plain = None if self.destination is None else (b"http", *self.destination[1:])
+        plain = None if self.destination is None else (b"tcp", *self.destination[1:])
+        if self._secured:
+            # The client will speak TLS with the server by itself.
+            self._let_go()
         layer = TCPLayer(self.context, self._server, plain, passthrough=reason)
         switch(self.context, layer, hello.raw)
 

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from interceptor.errors import HookFailed, UpstreamError
+from interceptor.layers.destinations import ENCRYPTED, RAW, Destination
 from interceptor.layers.failures import ClientGoneError
 from interceptor.layers.hooking import run_hook
 from interceptor.layers.http1 import HTTP1ClientProtocol
@@ -20,6 +21,7 @@ from interceptor.layers.servertls import Offer, secure
 from interceptor.layers.task import Task
 from interceptor.model.connections import ServerConnection, format_address
 from interceptor.net.gate import SETUP
+from interceptor.net.handshakes import is_address
 
 if TYPE_CHECKING:
     from interceptor.hooks.bus import Fire
@@ -28,9 +30,6 @@ if TYPE_CHECKING:
     from interceptor.model.flow import Flow, HTTPFlow
     from interceptor.model.http import Request
     from interceptor.model.nexthop import NextHop
-
-Destination = tuple[bytes, bytes, int]
-"""Scheme, host and port of the server that a request is for."""
 
 Route = tuple[Destination, "NextHop | None", bool]
 """A destination, the next hop on the way there, and whether that takes requests as they are."""
@@ -89,7 +88,14 @@ class ServerPool:
         answer = self._session.environment.internal(destination[1])
         if answer is not None:
             return InternalStream(answer, self._session.context.client_conn)
-        tunnel = destination[0] != b"http" or needs_tunnel(flow.request)
+        scheme = destination[0]
+        if scheme not in (b"http", b"https"):
+            raise UpstreamError(
+                f"the scheme `{scheme.decode('latin-1')}` is not supported",
+                "scheme-unsupported",
+                501,
+            )
+        tunnel = scheme != b"http" or needs_tunnel(flow.request)
         return self.adopt(await self.open(destination, flow, tunnel=tunnel), destination)
 
     def _take_idle(
@@ -116,7 +122,7 @@ class ServerPool:
     async def open(
         self, destination: Destination, flow: Flow | None = None, *, tunnel: bool = True
     ) -> ServerSide:
-        """Connect to ``destination``, with TLS where its scheme is ``https``.
+        """Connect to ``destination``, with TLS where its scheme says so.
 
         Without ``tunnel`` a next hop may be given what is sent as requests of its own. Raises
         `UpstreamError`.
@@ -128,16 +134,13 @@ class ServerPool:
                 flow.server_conn = server_conn
             raise UpstreamError(str(failure), failure.code, failure.status)
         scheme, name, port = destination
-        if scheme not in (b"http", b"https"):
-            raise UpstreamError(
-                f"the scheme `{scheme.decode('latin-1')}` is not supported",
-                "scheme-unsupported",
-                501,
-            )
         host = name.decode("utf-8", "surrogateescape")
         side = await self.connect((host, port), flow, tunnel=tunnel)
-        if scheme == b"https":
+        if scheme in ENCRYPTED:
             offer = self._offers.get((host, port))
+            if offer is None and scheme in RAW:
+                # Nobody knows what will be spoken there.
+                offer = Offer(host, None if is_address(host) else host, ())
             side = await secure(side, host if offer is None else offer.name, offer)
         return side
 
@@ -174,6 +177,10 @@ class ServerPool:
         ``server_conn`` is the connection that failed.
         """
         self._unreachable[destination] = error, server_conn
+
+    def unreachable(self, destination: Destination) -> bool:
+        """Whether `fail` was told of ``destination``."""
+        return destination in self._unreachable
 
     def replace(self, below: ServerSide, above: ServerSide) -> None:
         """A side was wrapped: the one above is the connection now."""

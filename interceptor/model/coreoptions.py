@@ -28,9 +28,10 @@ CORE_OPTIONS: Final[tuple[Option, ...]] = (
             "mode",
             "sequence",
             ("regular@127.0.0.1:8080",),
-            "What to listen for: regular, socks5, reverse:http://HOST[:PORT] or upstream:PROXY "
-            "(with PROXY as for upstream_proxy), each optionally followed by @LISTEN: PORT, "
-            "HOST:PORT, [V6]:PORT or a Twisted endpoint string.",
+            "What to listen for: regular, socks5, reverse:SCHEME://HOST[:PORT] (with the schemes "
+            "http, https, tcp and tls) or upstream:PROXY (with PROXY as for upstream_proxy), each "
+            "optionally followed by @LISTEN: PORT, HOST:PORT, [V6]:PORT or a Twisted endpoint "
+            "string.",
         ),
         Option(
             "proxyauth",
@@ -341,6 +342,13 @@ CORE_OPTIONS: Final[tuple[Option, ...]] = (
     *grouped(
         "Deadlines",
         duration("connect_timeout", 10.0, "How long a connection to a server may take."),
+        duration(
+            "detect_timeout",
+            0.25,
+            "How long a client may be silent where its server may be the one that speaks first; "
+            "then the server is connected to, and heard. 0 does not wait for the client.",
+            minimum=0,
+        ),
         duration("tls_timeout", 10.0, "How long a TLS handshake may take, with either side."),
         duration(
             "read_timeout",

@@ -27,10 +27,11 @@ DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 8080
 
 _KINDS: Final = ("regular", "reverse", "socks5", "upstream")
-_REVERSE_PORTS: Final = {"http": 80, "https": 443}
+_REVERSE_PORTS: Final[dict[str, int | None]] = {"http": 80, "https": 443, "tcp": None, "tls": None}
+"""The schemes of servers, and the ports that they have unless told otherwise."""
 _MODE_SYNTAX: Final = (
-    "`regular`, `socks5`, `reverse:http://HOST[:PORT]`, `reverse:https://HOST[:PORT]` or "
-    "`upstream:SCHEME://HOST:PORT`"
+    "`regular`, `socks5`, `reverse:http://HOST[:PORT]`, `reverse:https://HOST[:PORT]`, "
+    "`reverse:tcp://HOST:PORT`, `reverse:tls://HOST:PORT` or `upstream:SCHEME://HOST:PORT`"
 )
 _LISTEN_SYNTAX: Final = "PORT, HOST:PORT, [V6]:PORT or a Twisted endpoint string"
 _NO_CREDENTIALS: Final = "credentials are not part of a mode"
@@ -65,7 +66,7 @@ class ModeSpec:
 
     ``kind`` is ``"regular"`` (clients name the server of each request), ``"socks5"`` (clients name
     the server of each connection), ``"upstream"`` (as in regular mode, by way of the next hop
-    ``scheme``, ``host``, ``port``) or ``"reverse"`` (every request goes to ``scheme``, ``host``,
+    ``scheme``, ``host``, ``port``) or ``"reverse"`` (everything goes to ``scheme``, ``host``,
     ``port``; these are empty and 0 in the other modes). An IPv6 ``host`` has no brackets. ``text``
     is the mode as it was written.
     """
@@ -165,15 +166,18 @@ def _parse_url(url: str) -> tuple[str, str, int]:
         raise ModeError(f"expected {_MODE_SYNTAX}")
     scheme = scheme.lower()
     if scheme not in _REVERSE_PORTS:
-        supported = " and ".join(_REVERSE_PORTS)
+        supported = ", ".join(_REVERSE_PORTS)
         raise ModeError(f"scheme {shown(scheme)} is not supported, only {supported} are")
     authority = authority.removesuffix("/")
     if re.search(r"[/?#\\]", authority):
         raise ModeError("the URL of a server has no path and no query")
     host, port = split_host_port(authority)
-    if port == "":
-        return scheme, check_host(host), _REVERSE_PORTS[scheme]
-    return scheme, check_host(host), check_port(port, 1)
+    if port:
+        return scheme, check_host(host), check_port(port, 1)
+    default = _REVERSE_PORTS[scheme]
+    if default is None:
+        raise ModeError(f"a server of scheme `{scheme}` needs a port: `{scheme}://HOST:PORT`")
+    return scheme, check_host(host), default
 
 
 def _parse_listen(text: str, endpoint_prefixes: Collection[str]) -> ListenSpec:

@@ -92,7 +92,7 @@ class SessionTests(SynchronousTestCase):
             elif program == "make":
                 self.assertIn(f"\n{words[1]}:", (CHECKOUT / "Makefile").read_text())
             else:
-                self.assertIn(program, ("curl", "mv", "openssl", "trial"))
+                self.assertIn(program, ("curl", "mv", "openssl", "redis-cli", "trial"))
         self.assertTrue(seen >= {"interceptor", "twistd", "curl", "make"})
 
     def test_literal_command_lines(self):

@@ -44,6 +44,11 @@ class ModeTests(SynchronousTestCase):
         self.assertEqual(parse_mode("reverse:http://example.org").port, 80)
         self.assertEqual(parse_mode("reverse:http://example.org/").port, 80)
 
+    def test_a_server_of_bytes_needs_a_port(self):
+        self.assertEqual(parse_mode("reverse:tcp://example.org:5432").port, 5432)
+        self.assertIn("needs a port: `tcp://HOST:PORT`", self.refused("reverse:tcp://example.org"))
+        self.assertIn("needs a port: `tls://HOST:PORT`", self.refused("reverse:tls://a@993"))
+
     def test_a_server_may_be_an_address(self):
         spec = parse_mode("reverse:http://[2001:DB8::1]:8000@[::1]:0")
         self.assertEqual((spec.host, spec.port), ("2001:db8::1", 8000))
@@ -59,6 +64,8 @@ class ModeTests(SynchronousTestCase):
             ("reverse:http://a@1", "reverse:http://a"),
             ("reverse:http://a:80@1", "reverse:http://a"),
             ("reverse:http://[::1]:81@1", "reverse:http://[::1]:81"),
+            ("reverse:tcp://a:25@1", "reverse:tcp://a:25"),
+            ("reverse:TLS://A:465@1", "reverse:tls://a:465"),
         ):
             self.assertEqual(parse_mode(text).name, name)
 
@@ -81,7 +88,8 @@ class ModeTests(SynchronousTestCase):
     def test_unknown_modes(self):
         expected = (
             "expected `regular`, `socks5`, `reverse:http://HOST[:PORT]`, "
-            "`reverse:https://HOST[:PORT]` or `upstream:SCHEME://HOST:PORT`"
+            "`reverse:https://HOST[:PORT]`, `reverse:tcp://HOST:PORT`, `reverse:tls://HOST:PORT` "
+            "or `upstream:SCHEME://HOST:PORT`"
         )
         self.assertEqual(self.refused("http"), f"mode `http`: {expected}")
         self.assertEqual(
@@ -92,7 +100,7 @@ class ModeTests(SynchronousTestCase):
 
     def test_schemes_that_are_not_supported(self):
         self.assertIn(
-            "scheme `ftp` is not supported, only http and https are",
+            "scheme `ftp` is not supported, only http, https, tcp, tls are",
             self.refused("reverse:ftp://a"),
         )
 
