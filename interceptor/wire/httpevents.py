@@ -10,6 +10,7 @@ import enum
 from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
+    from interceptor.errors import RemoteProtocolError
     from interceptor.model.headers import Headers
     from interceptor.model.http import Request, Response
     from interceptor.wire.framing import Framing
@@ -60,13 +61,26 @@ class EndOfMessage:
 
 
 class StreamReset:
-    """The peer gave the stream up. ``code`` is an RFC 9113 section 7 error code."""
+    """A stream is over: the peer gave it up, or broke the protocol on it.
 
-    __slots__ = ("code", "message")
+    ``code`` is an RFC 9113 section 7 error code. ``error`` is what the peer did wrong, where that
+    is why; RST_STREAM is on its way then. ``retryable`` tells that the peer has not acted on the
+    request, so that even one that is not idempotent may be sent again.
+    """
 
-    def __init__(self, code: int, message: str) -> None:
+    __slots__ = ("code", "error", "message", "retryable")
+
+    def __init__(
+        self,
+        code: int,
+        message: str,
+        error: RemoteProtocolError | None = None,
+        retryable: bool = False,
+    ) -> None:
         self.code = code
         self.message = message
+        self.error = error
+        self.retryable = retryable
 
 
 class _Sentinel(enum.Enum):

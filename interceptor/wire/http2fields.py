@@ -1,0 +1,556 @@
+"""Field lists of HTTP/2 to messages and back; RFC 9113 section 8.
+
+What comes in is judged field by field when it is first decoded (`classify`), and as a whole when a
+head is made of it. What goes out, from wherever it came, is made to fit: names in lower case, no
+fields about the connection, pseudo-headers in front.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from interceptor.errors import LocalProtocolError, RemoteProtocolError
+from interceptor.model.headers import Headers
+from interceptor.model.http import Request, Response
+from interceptor.wire.framing import (
+    CONNECTION,
+    CONTENT_LENGTH,
+    FIELD_KINDS,
+    HOP_BY_HOP,
+    HOST,
+    INVALID_NAME,
+    PROXY_CHALLENGE,
+    TE,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    Fields,
+    Framing,
+    Mode,
+    connection_options,
+    named_by_connection,
+    request_fault,
+    request_framing,
+    response_fault,
+    response_framing,
+)
+from interceptor.wire.hpack import Entry, static_entries
+from interceptor.wire.httphead import DEFAULT_PORTS, is_lenient_name, parse_authority
+
+VERSION: Final = b"HTTP/2.0"
+
+# What a field is, besides the kinds of framing, which are 0 to 9.
+_FAULTY_VALUE: Final = 16
+_ODD_NAME: Final = 17
+_UPPER_NAME: Final = 18
+_PSEUDO: Final = 32
+_METHOD: Final = 32
+_SCHEME: Final = 33
+_AUTHORITY: Final = 34
+_PATH: Final = 35
+_PROTOCOL: Final = 36
+_STATUS: Final = 37
+_UNKNOWN_PSEUDO: Final = 38
+
+_PSEUDO_HEADERS: Final = {
+    b":method": _METHOD,
+    b":scheme": _SCHEME,
+    b":authority": _AUTHORITY,
+    b":path": _PATH,
+    b":protocol": _PROTOCOL,
+    b":status": _STATUS,
+}
+
+_CLEAN_VALUE = re.compile(rb"(?:[\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?)?")
+_BREAKERS = re.compile(rb"[\r\n\0]")
+_CONTROL = re.compile(rb"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++")
+_TARGET = re.compile(rb"/[^\x00-\x20#\x7f]*+")
+_STATUS_CODE = re.compile(rb"[1-9][0-9][0-9]")
+
+
+def classify(name: bytes, value: bytes) -> int:
+    """Return what a field is: a kind of `interceptor.wire.framing`, or one of this module's."""
+    kind = FIELD_KINDS[name]
+    if kind == INVALID_NAME:
+        if name[:1] == b":":
+            return _PSEUDO_HEADERS.get(name, _UNKNOWN_PSEUDO)
+        return _ODD_NAME
+    if not name.islower() and name != name.lower():
+        return _UPPER_NAME
+    if _CLEAN_VALUE.fullmatch(value) is None:
+        return _FAULTY_VALUE
+    return kind
+
+
+STATIC_ENTRIES: Final = static_entries(classify)
+
+
+class _Judge:
+    """The slow path: fields that have something wrong with them, by role and setting."""
+
+    def __init__(self, mode: Mode, is_response: bool) -> None:
+        self._mode = mode
+        self._is_response = is_response
+        self.anomalies: dict[str, None] = {}
+
+    def malformed(self, message: str) -> RemoteProtocolError:
+        if self._is_response:
+            return response_fault(message, "malformed")
+        return request_fault(message, "head-malformed")
+
+    def _tolerate(self, message: str, anomaly: str, *, strict: bool) -> None:
+        """Let a fault pass: of a response, or where ``strict`` is not demanded of requests."""
+        if self._mode == "reject" or (strict and not self._is_response and self._mode != "pass"):
+            raise self.malformed(message)
+        self.anomalies[anomaly] = None
+
+    def field(self, name: bytes, value: bytes, kind: int) -> tuple[bytes, bytes]:
+        """Return a field as it may be used."""
+        if kind == _UPPER_NAME:
+            # RFC 9113 section 8.2.1
+            raise self.malformed(f"field name {name[:80]!r} has capital letters")
+        if kind == _ODD_NAME:
+            if not is_lenient_name(name) or name != name.lower() or not name.isascii():
+                raise self.malformed(f"{name[:80]!r} is no field name")
+            self._tolerate(f"{name[:80]!r} is no field name", "name-invalid", strict=True)
+        if _BREAKERS.search(value) is not None:
+            # RFC 9113 section 8.2.1
+            raise self.malformed(f"the value of {name[:80]!r} holds CR, LF or NUL")
+        stripped = value.strip(b" \t")
+        if stripped != value:
+            self._tolerate(
+                f"the value of {name!r} has white space around it", "value-padded", strict=False
+            )
+        if _CONTROL.search(value) is not None:
+            self._tolerate(
+                f"the value of {name!r} holds control bytes", "value-control", strict=True
+            )
+        if not value.isascii():
+            self._tolerate(f"{name!r} has 8-bit bytes", "value-8bit", strict=False)
+        return name, stripped
+
+
+class RequestParts:
+    """What a request's field list was found to mean. Requests are made of it; it may be kept."""
+
+    __slots__ = (
+        "anomalies",
+        "authority",
+        "fields",
+        "form",
+        "framing",
+        "framing_at_end",
+        "host",
+        "method",
+        "order",
+        "path",
+        "port",
+        "protocol",
+        "scheme",
+    )
+
+    method: bytes
+    scheme: bytes
+    authority: bytes
+    host: bytes
+    port: int
+    path: bytes
+    form: str
+    protocol: bytes | None
+    fields: Fields
+    framing: Framing
+    framing_at_end: Framing
+    anomalies: tuple[str, ...]
+    order: tuple[bytes, ...]
+
+    def request(self, now: float) -> Request:
+        """Return a new request."""
+        request = Request(
+            self.method,
+            self.scheme,
+            self.host,
+            self.port,
+            self.path,
+            VERSION,
+            Headers.from_wire(self.fields, None),
+            self.form,
+            now,
+        )
+        request.authority_bytes = self.authority
+        if self.anomalies:
+            request.anomalies = self.anomalies
+        return request
+
+
+_NO_BODY: Final = Framing("none", 0, True)
+_UNTIL_END: Final = Framing("eof", None, True)
+_TUNNEL: Final = Framing("tunnel", 0, True)
+
+
+def parse_request(entries: list[Entry], mode: Mode, connect_protocol: bool) -> RequestParts:
+    """Make sense of a request's field list; RFC 9113 section 8.3.1.
+
+    ``connect_protocol`` allows extended CONNECT (RFC 8441). Raises `RemoteProtocolError` for what
+    is malformed, with the codes of `interceptor.wire.framing.request_framing`, ``head-malformed``,
+    ``target-invalid``, ``scheme-unsupported``, ``host-missing`` or ``host-mismatch``.
+    """
+    judge: _Judge | None = None
+    pseudo: dict[int, bytes] = {}
+    order = []
+    fields: list[tuple[bytes, bytes]] = []
+    special = False
+    for field, kind, _ in entries:
+        if not kind:
+            fields.append(field)
+        elif kind >= _PSEUDO:
+            name = field[0]
+            if fields:
+                raise request_fault(f"{name!r} comes after the fields", "head-malformed")
+            if kind in pseudo or kind >= _STATUS:
+                raise request_fault(f"{name[:80]!r} has no place here", "head-malformed")
+            pseudo[kind] = field[1]
+            order.append(name)
+        else:
+            if kind >= _FAULTY_VALUE:
+                if judge is None:
+                    judge = _Judge(mode, False)
+                field = judge.field(*field, kind)
+                kind = FIELD_KINDS[field[0]]
+            special = special or kind > 0
+            fields.append(field)
+
+    parts = RequestParts()
+    parts.order = tuple(order)
+    parts.anomalies = () if judge is None else tuple(judge.anomalies)
+    parts.fields = tuple(fields)
+    parts.method = method = pseudo.get(_METHOD, b"")
+    parts.protocol = protocol = pseudo.get(_PROTOCOL)
+    if _TOKEN.fullmatch(method) is None:
+        raise request_fault(f"method {method[:80]!r} is none", "head-malformed")
+    if protocol is not None and (not connect_protocol or _TOKEN.fullmatch(protocol) is None):
+        raise request_fault(":protocol was not offered", "head-malformed")
+    host: bytes | None = None
+    framing = _UNTIL_END
+    if special:
+        framing, host = request_framing(method, VERSION, parts.fields, mode)
+        if framing.anomalies:
+            parts.anomalies += framing.anomalies
+    _set_target(parts, pseudo, host, mode)
+    if method == b"CONNECT":
+        if framing.length is not None:
+            raise request_fault("CONNECT has no content", "framing-conflict")
+        framing = _TUNNEL
+    parts.framing = framing
+    parts.framing_at_end = _NO_BODY
+    if parts.anomalies:
+        parts.framing = _with_anomalies(framing, parts.anomalies)
+        parts.framing_at_end = _with_anomalies(_NO_BODY, parts.anomalies)
+    return parts
+
+
+def _with_anomalies(framing: Framing, anomalies: tuple[str, ...]) -> Framing:
+    return Framing(framing.kind, framing.length, True, framing.expect_continue, None, anomalies)
+
+
+def _set_target(
+    parts: RequestParts, pseudo: dict[int, bytes], host: bytes | None, mode: Mode
+) -> None:
+    """Find out where a request is to go."""
+    method, protocol = parts.method, parts.protocol
+    authority = pseudo.get(_AUTHORITY)
+    parts.form = "relative"
+    if method == b"CONNECT" and protocol is None:
+        # RFC 9113 section 8.5
+        if authority is None or _SCHEME in pseudo or _PATH in pseudo:
+            raise request_fault("CONNECT has :method and :authority only", "head-malformed")
+        parts.scheme = parts.path = b""
+        parts.form = "authority"
+    else:
+        if protocol is not None and method != b"CONNECT":
+            raise request_fault(":protocol goes with CONNECT only", "head-malformed")
+        if _SCHEME not in pseudo or _PATH not in pseudo:
+            raise request_fault(":scheme or :path is missing", "head-malformed")
+        parts.scheme = scheme = pseudo[_SCHEME].lower()
+        parts.path = path = pseudo[_PATH]
+        if scheme not in DEFAULT_PORTS:
+            raise request_fault(f"no requests of {scheme[:80]!r} URLs", "scheme-unsupported")
+        if path == b"*":
+            if method != b"OPTIONS":
+                raise request_fault("only OPTIONS has the path *", "target-invalid")
+        elif _TARGET.fullmatch(path) is None:
+            raise request_fault(f"{path[:200]!r} is no path", "target-invalid")
+
+    named = authority if authority else host
+    if not named:
+        # RFC 9113 section 8.3.1
+        raise request_fault("there is neither :authority nor a host field", "host-missing")
+    parts.host, port = _parse_authority(named, "target-invalid" if authority else "host-invalid")
+    if port is None:
+        if parts.form == "authority":
+            raise request_fault("CONNECT needs a port", "target-invalid")
+        port = DEFAULT_PORTS[parts.scheme]
+    parts.port = port
+    # Where there is no :authority, the field stays what names the host.
+    parts.authority = authority or b""
+    if authority and host is not None and host != authority:
+        _check_host(parts, host, mode)
+
+
+def _parse_authority(text: bytes, code: str) -> tuple[bytes, int | None]:
+    try:
+        return parse_authority(text)
+    except ValueError as error:
+        raise request_fault(f"host {text[:200]!r}: {error}", code) from error
+
+
+def _check_host(parts: RequestParts, host: bytes, mode: Mode) -> None:
+    """RFC 9113 section 8.3.1: a host field that differs from :authority is a fault."""
+    other, port = _parse_authority(host, "host-invalid")
+    default = DEFAULT_PORTS.get(parts.scheme, parts.port)
+    if other.lower() == parts.host.lower() and (port or default) == parts.port:
+        return
+    if mode == "reject":
+        raise request_fault(
+            f":authority {parts.authority!r} and host {host!r} differ", "host-mismatch"
+        )
+    parts.fields = tuple(
+        (name, parts.authority) if name == b"host" else (name, value)
+        for name, value in parts.fields
+    )
+    parts.anomalies += ("host-mismatch",)
+
+
+class ResponseParts:
+    """What a response's field list was found to mean."""
+
+    __slots__ = ("anomalies", "fields", "framing", "special", "status")
+
+    status: int
+    fields: Fields
+    special: bool
+    anomalies: tuple[str, ...]
+    framing: Framing | None
+
+    def response(self, now: float) -> Response:
+        """Return a new response."""
+        response = Response(VERSION, self.status, b"", Headers.from_wire(self.fields, None), now)
+        if self.anomalies:
+            response.anomalies = self.anomalies
+        return response
+
+
+def parse_response(entries: list[Entry], mode: Mode) -> ResponseParts:
+    """Make sense of a response's field list; RFC 9113 section 8.3.2.
+
+    Raises `RemoteProtocolError`, status 502, with code ``response-malformed``.
+    """
+    judge: _Judge | None = None
+    status = b""
+    fields: list[tuple[bytes, bytes]] = []
+    special = False
+    for field, kind, _ in entries:
+        if not kind:
+            fields.append(field)
+        elif kind == _STATUS and not fields and not status:
+            status = field[1]
+        elif kind >= _PSEUDO:
+            raise response_fault(f"{field[0][:80]!r} has no place here", "malformed")
+        else:
+            if kind >= _FAULTY_VALUE:
+                if judge is None:
+                    judge = _Judge(mode, True)
+                field = judge.field(*field, kind)
+                kind = FIELD_KINDS[field[0]]
+            special = special or kind > 0
+            fields.append(field)
+    if _STATUS_CODE.fullmatch(status) is None:
+        raise response_fault(f":status {status[:80]!r} is none", "malformed")
+    parts = ResponseParts()
+    parts.status = int(status)
+    if parts.status == 101:
+        # RFC 9113 section 8.6
+        raise response_fault("there is no status 101 in HTTP/2", "malformed")
+    parts.fields = tuple(fields)
+    parts.special = special
+    parts.anomalies = () if judge is None else tuple(judge.anomalies)
+    parts.framing = None
+    return parts
+
+
+def frame_response(parts: ResponseParts, method: bytes, mode: Mode) -> Framing:
+    """Return the framing of a response to ``method``.
+
+    Raises `RemoteProtocolError` with the codes of `interceptor.wire.framing.response_framing`.
+    """
+    usual = method != b"HEAD" and method != b"CONNECT"
+    if usual and parts.framing is not None:
+        return parts.framing
+    if parts.special or not usual or parts.status < 200 or parts.status in (204, 304):
+        framing = response_framing(method, VERSION, parts.status, parts.fields, mode)
+    else:
+        framing = _UNTIL_END
+    if parts.anomalies:
+        anomalies = tuple(dict.fromkeys(parts.anomalies + framing.anomalies))
+        framing = _with_anomalies(framing, anomalies)
+    if usual:
+        parts.framing = framing
+    return framing
+
+
+def parse_trailers(entries: list[Entry], mode: Mode, is_response: bool) -> Headers:
+    """Return trailers; RFC 9113 section 8.1.
+
+    Raises `RemoteProtocolError` for pseudo-headers, fields about the connection and what no field
+    may be.
+    """
+    fault = response_fault if is_response else request_fault
+    judge = _Judge(mode, is_response)
+    fields = []
+    for field, kind, _ in entries:
+        if kind:
+            if kind >= _PSEUDO:
+                raise judge.malformed(f"{field[0][:80]!r} is among the trailers")
+            if kind >= _FAULTY_VALUE:
+                field = judge.field(*field, kind)
+                kind = FIELD_KINDS[field[0]]
+            if kind in _FRAMING_KINDS:
+                raise fault(f"{field[0]!r} is among the trailers", "trailer-forbidden")
+        fields.append(field)
+    return Headers.from_wire(tuple(fields), None)
+
+
+_DROPPED: Final = frozenset((CONNECTION, TRANSFER_ENCODING, UPGRADE, HOP_BY_HOP))
+_FRAMING_KINDS: Final = frozenset((*_DROPPED, HOST, CONTENT_LENGTH, TE))
+
+# Sending
+
+
+def invalid(message: str) -> LocalProtocolError:
+    """Return the error for what must not be sent."""
+    return LocalProtocolError(message, "header-invalid")
+
+
+AS_ANNOUNCED: Final = -2
+"""Instead of a body's length: Content-Length stays as it is."""
+
+
+class Prepared:
+    """Fields as they are sent, and the Content-Length among them; -1 where there is none."""
+
+    __slots__ = ("fields", "length")
+
+    def __init__(self, fields: Fields, length: int) -> None:
+        self.fields = fields
+        self.length = length
+
+
+def prepare_fields(
+    fields: Fields, challenge: bool, length: int | None, announce: bool = False
+) -> Prepared:
+    """Return a message's fields as HTTP/2 has them; RFC 9113 section 8.2.
+
+    ``challenge`` lets Proxy-Authenticate stay. ``length`` is that of the body, None if unknown, or
+    `AS_ANNOUNCED`; a Content-Length that is not it goes, but for ``announce``: then there is no
+    body, and it tells what there would be. The host field goes: `authority_of` is in its place.
+
+    Raises `LocalProtocolError` with code ``header-invalid``.
+    """
+    out: list[tuple[bytes, bytes]] = []
+    kinds = FIELD_KINDS
+    named: frozenset[bytes] = frozenset()
+    announced = -1
+    has_te = False
+    for field in fields:
+        name, value = field
+        kind = kinds[name]
+        lower = name.lower()
+        if lower != name:
+            field = (lower, value)
+        if kind:
+            if kind == CONNECTION:
+                named |= named_by_connection(connection_options(value))
+                continue
+            if kind == HOST or kind in _DROPPED or (kind == PROXY_CHALLENGE and not challenge):
+                continue
+            if kind == TE:
+                if has_te or b"trailers" not in connection_options(value):
+                    continue
+                has_te = True
+                field = (lower, b"trailers")
+            elif kind == CONTENT_LENGTH:
+                if not announce:
+                    if announced >= 0 or not value.isdigit():
+                        continue
+                    if length != AS_ANNOUNCED and int(value) != length:
+                        continue
+                    announced = int(value)
+            elif kind == INVALID_NAME and (name[:1] == b":" or not is_lenient_name(name)):
+                raise invalid(f"{name!r} is no field name")
+        if _CLEAN_VALUE.fullmatch(value) is None:
+            if _BREAKERS.search(value) is not None:
+                raise invalid(f"the value of {name!r} holds CR, LF or NUL")
+            # RFC 9113 section 8.2.1
+            field = (lower, value.strip(b" \t"))
+        out.append(field)
+    if named:
+        out = [field for field in out if field[0] not in named]
+    return Prepared(tuple(out), announced)
+
+
+def authority_of(request: Request) -> bytes:
+    """Return what a request's ``:authority`` is.
+
+    It is what the client named: RFC 9113 section 8.3.1 has it made of the Host field of a request
+    that came by HTTP/1. Raises `LocalProtocolError` with code ``header-invalid``.
+    """
+    authority: bytes | None = b""
+    if request.first_line_format == "authority" or not request.http_version_bytes.startswith(
+        b"HTTP/1"
+    ):
+        authority = request.authority_bytes
+    if not authority and request.first_line_format != "authority":
+        authority = request.headers.get_bytes(b"host")
+    if not authority:
+        host = request.host_bytes
+        if b":" in host:
+            host = b"[%b]" % host
+        port = request.port
+        default = DEFAULT_PORTS.get(request.scheme_bytes)
+        authority = host if port == default else b"%b:%d" % (host, port)
+    if _AUTHORITY_VALUE.fullmatch(authority) is None:
+        raise invalid(f"{authority[:200]!r} is no authority")
+    return authority
+
+
+_AUTHORITY_VALUE = re.compile(rb"[^\x00-\x20\x7f/?#@,]+")
+
+
+def pseudo_headers(
+    request: Request, order: tuple[bytes, ...], protocol: bytes | None
+) -> list[tuple[bytes, bytes]]:
+    """Return a request's pseudo-headers in this order; RFC 9113 section 8.3.1.
+
+    Raises `LocalProtocolError` with code ``header-invalid``.
+    """
+    method = request.method_bytes
+    if _TOKEN.fullmatch(method) is None:
+        raise invalid(f"{method[:80]!r} is no method")
+    values = {b":method": method, b":authority": authority_of(request)}
+    if method != b"CONNECT" or protocol is not None:
+        path = request.path_bytes or b"/"
+        if _SENDABLE_TARGET.fullmatch(path) is None and path != b"*":
+            raise invalid(f"{path[:200]!r} is no path")
+        values[b":scheme"] = request.scheme_bytes
+        values[b":path"] = path
+    if protocol is not None:
+        if _TOKEN.fullmatch(protocol) is None:
+            raise invalid(f"{protocol[:80]!r} is no protocol")
+        values[b":protocol"] = protocol
+    pseudo = [(name, values.pop(name)) for name in order if name in values]
+    if values:
+        pseudo.extend(values.items())
+    return pseudo
+
+
+_SENDABLE_TARGET = re.compile(rb"/[^\x00-\x20\x7f]*+")
