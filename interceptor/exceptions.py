@@ -5,6 +5,7 @@ from __future__ import annotations
 from interceptor.errors import (
     AuthorityError,
     DecodeError,
+    EventStreamError,
     FilterError,
     HookFailed,
     InterceptorError,
@@ -24,6 +25,7 @@ from interceptor.errors import (
 __all__ = [
     "AuthorityError",
     "DecodeError",
+    "EventStreamError",
     "FilterError",
     "HookFailed",
     "InterceptorError",

@@ -118,6 +118,9 @@ class IClientStream(IStream):
     def send_message(request: Request, body: bytes) -> None:
         """Send a request whose body is all there, in one go."""
 
+    def be_patient(seconds: float) -> None:
+        """Wait so long for each next part of this response's body, instead of ``read_timeout``."""
+
     def release() -> None:
         """Give the stream back: its connection may serve another exchange, if it is fit to."""
 

@@ -23,7 +23,7 @@ from __future__ import annotations
 import os
 import ssl
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -44,6 +44,7 @@ from interceptor.model.flow import Error, HTTPFlow
 from interceptor.model.http import Request, Response
 from interceptor.model.modes import parse_mode
 from interceptor.model.options import Options
+from interceptor.model.sse import EventStream, ServerSentEvent
 from interceptor.net.memory import HalfCloseRecorder, MemoryLink, MemoryNetwork
 from interceptor.net.memorytls import (
     MemoryTLS,
@@ -100,12 +101,14 @@ def make_flow(
     headers: Any = (),
     response: Response | int | None = None,
     error: str | None = None,
+    events: Iterable[ServerSentEvent] | None = None,
     client_address: tuple[str, int] = ("192.0.2.1", 50000),
 ) -> HTTPFlow:
     """Return a flow as a hook would get it.
 
     ``response`` is the server's response, or a status for an empty one; None leaves the flow where
-    the ``request`` event finds it. ``error`` is the message of a failure.
+    the ``request`` event finds it. ``error`` is the message of a failure. ``events`` are those of
+    an event stream, the one that ``sse_event`` is about last.
     """
     server_conn = ServerConnection()
     flow = HTTPFlow(ClientConnection(client_address, PROXY_ADDRESS, time.time()), server_conn)
@@ -118,6 +121,10 @@ def make_flow(
         server_conn.address = (flow.request.host, flow.request.port)
     if error is not None:
         flow.error = Error(error)
+    if events is not None:
+        flow.sse = EventStream()
+        for event in events:
+            flow.sse.add(event)
     return flow
 
 

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from interceptor import ctx, testing
 from interceptor.errors import HookFailed, OptionsError, RemoteProtocolError, ScriptError
 from interceptor.hooks.events import EVENTS, PER_ADDON
-from interceptor.http import Headers, HTTPFlow, Request, Response
+from interceptor.http import Headers, HTTPFlow, Request, Response, ServerSentEvent
 from interceptor.testing import (
     EventRecorder,
     HookTester,
@@ -204,6 +204,17 @@ class HookTesterTests(SynchronousTestCase):
         self.addCleanup(tester.close)
         tester.fire("request", make_flow())
         self.assertEqual(seen, [(tester.options, master)])
+
+    def test_events(self) -> None:
+        class Addon:
+            def sse_event(self, flow: HTTPFlow) -> None:
+                assert flow.sse is not None
+                flow.sse.events[-1].data += "!"
+
+        flow = make_flow(response=200, events=[ServerSentEvent("a"), ServerSentEvent("b")])
+        assert flow.sse is not None
+        self.tester(Addon()).fire("sse_event", flow)
+        self.assertEqual([event.data for event in flow.sse.events], ["a", "b!"])
 
     def test_nobody_listens(self) -> None:
         self.assertIsNone(self.tester().fire("request", make_flow()))

@@ -90,6 +90,7 @@ class HookBus(HookRules):
     requestheaders: Fire | None
     request: Fire | None
     responseheaders: Fire | None
+    sse_event: Fire | None
     response: Fire | None
     error: Fire | None
     intercept: Fire | None

@@ -184,6 +184,17 @@ class IHTTPHooks(Interface):
         ``flow.response.stream`` set as in ``requestheaders``.
         """
 
+    def sse_event(flow: HTTPFlow) -> None:
+        """Called for each event of an event stream (``text/event-stream``), before it goes on.
+
+        ``flow.sse.events[-1]`` is the event: its ``data``, ``event`` (the type), ``id`` and
+        ``retry`` may be changed, and ``drop()`` takes it out. ``flow.sse.inject("data")`` sends the
+        client an event of your own, now or at any later time. The events come after
+        ``responseheaders`` and before ``response``, one after another; somebody has to listen when
+        the response begins. Comments are not shown, and go on at once. A compressed stream is
+        decoded, and goes on without its ``Content-Encoding``.
+        """
+
     def response(flow: HTTPFlow) -> None:
         """Called when the whole response is there, before it is sent to the client.
 

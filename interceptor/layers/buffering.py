@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from interceptor.hooks.bus import Fire
@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from interceptor.model.flow import HTTPFlow
     from interceptor.model.http import Response
     from interceptor.model.message import Message
+
+EVENT_STREAM: Final = b"text/event-stream"
+"""The media type of server-sent events."""
 
 
 def request_streams(
@@ -30,7 +33,7 @@ def request_streams(
         return True
     if _over_stream_limit(length, settings):
         return True
-    return settings.stream_grpc and _media_type(request).startswith(b"application/grpc")
+    return settings.stream_grpc and media_type(request).startswith(b"application/grpc")
 
 
 def response_streams(
@@ -43,8 +46,8 @@ def response_streams(
         return True
     if length is not None and length > settings.body_size_limit:
         return True
-    kind = _media_type(response)
-    if kind == b"text/event-stream":
+    kind = media_type(response)
+    if kind == EVENT_STREAM:
         return True
     return settings.stream_grpc and kind.startswith(b"application/grpc")
 
@@ -54,6 +57,7 @@ def _over_stream_limit(length: int | None, settings: Settings) -> bool:
     return limit is not None and length is not None and length > limit
 
 
-def _media_type(message: Message) -> bytes:
+def media_type(message: Message) -> bytes:
+    """Return the type of a message's content in lower case, without parameters; often empty."""
     value = message.headers.get_bytes(b"content-type")
     return b"" if value is None else value.partition(b";")[0].strip().lower()

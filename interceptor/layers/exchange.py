@@ -10,8 +10,14 @@ from twisted.logger import Logger
 
 from interceptor.errors import UpstreamError
 from interceptor.layers.bodies import Relay, gather, send_body
-from interceptor.layers.buffering import request_streams, response_streams
+from interceptor.layers.buffering import (
+    EVENT_STREAM,
+    media_type,
+    request_streams,
+    response_streams,
+)
 from interceptor.layers.errorpage import error_response
+from interceptor.layers.eventstream import event_relay
 from interceptor.layers.failures import (
     AbandonedError,
     BodyTooLargeError,
@@ -183,7 +189,9 @@ class HTTPExchange:
         if waiting is not None:
             waiting.callback(None)
 
-    async def _fire(self, fire: Callable[[Any], Any]) -> None:
+    async def _fire(
+        self, fire: Callable[[Any], Any], before_waiting: Callable[[], None] | None = None
+    ) -> None:
         """Run an event's hooks, and then whatever they asked for."""
         self._firing = True
         try:
@@ -191,12 +199,16 @@ class HTTPExchange:
         finally:
             self._firing = False
         if waiting is not None:
+            if before_waiting is not None:
+                before_waiting()
             self._in_hook = True
             try:
                 await waiting
             finally:
                 self._in_hook = False
         if self._attention:
+            if before_waiting is not None:
+                before_waiting()
             await self._attend()
 
     async def _attend(self) -> None:
@@ -455,7 +467,9 @@ class HTTPExchange:
         request, response = flow.request, head.response
         check_final(response)
         response.attach_body(None)
-        relay = self._relay(server, stream, response, self._attend_if_asked)
+        relay = self._event_relay(server) if self._hooks.sse_event is not None else None
+        if relay is None:
+            relay = self._relay(server, stream, response, self._attend_if_asked)
         event = server.next_event() if gathered is None else NEED_DATA
         if type(event) is Data and event.end_of_message and not relay.changes:
             # All of it came with the head: both leave together.
@@ -464,6 +478,9 @@ class HTTPExchange:
             self._sending = True
             response.timestamp_end = time.time()
         else:
+            if media_type(response) == EVENT_STREAM:
+                # Its server sends something when there is something to tell.
+                server.be_patient(self._settings.tunnel_idle_timeout)
             stream.send_head(request, response, None if relay.changes else head.framing.length)
             self._sending = True
             if gathered is not None:
@@ -474,6 +491,11 @@ class HTTPExchange:
         self._responding = True
         if self._hooks.response is not None:
             await self._fire(self._hooks.response)
+
+    def _event_relay(self, server: Any) -> Relay | None:
+        environment = self._layer.context.environment
+        way = (server, self._stream, self.flow)
+        return event_relay(*way, environment, self._settings, self._attend_if_asked, self._fire)
 
     async def _attend_if_asked(self) -> None:
         if self._attention:

@@ -297,6 +297,7 @@ class HTTP1ClientProtocol(_HTTP1Protocol):
         """``next_hop_fields`` is set where the peer is a proxy: they are sent with each request."""
         self.server_conn = server_conn
         self._settings = settings
+        self._patience = settings.read_timeout
         self.reused = False
         self.response_begun = False
         self._head_seen = False
@@ -378,6 +379,7 @@ class HTTP1ClientProtocol(_HTTP1Protocol):
         if self.side.closing or (careful and ended_unseen(self.side)):
             return False
         self._in_use = True
+        self._patience = self._settings.read_timeout
         self.reused = True
         self.response_begun = False
         self.codec.next_cycle()
@@ -394,7 +396,7 @@ class HTTP1ClientProtocol(_HTTP1Protocol):
                 raise self._broken
             if self.codec.sent and (self._head_seen or not self.side.deadline.active):
                 # A head has this time as a whole; of a body, each step.
-                self.side.deadline.set(self._settings.read_timeout)
+                self.side.deadline.set(self._patience)
         elif not self._head_seen and type(event) is ResponseHead:
             self._head_came(event.response)
         return event
@@ -420,7 +422,12 @@ class HTTP1ClientProtocol(_HTTP1Protocol):
         super().send_end(trailers)
         if self._readable is not None:
             # Only now is a byte from the server due: until here it was still being sent to.
-            self.side.deadline.set(self._settings.read_timeout)
+            self.side.deadline.set(self._patience)
+
+    def be_patient(self, seconds: float) -> None:
+        self._patience = seconds
+        if self.side.deadline.active:
+            self.side.deadline.set(seconds)
 
     def abort(self, reason: str, code: int | None = None) -> None:
         self._in_use = False

@@ -71,6 +71,9 @@ class InternalStream:
     def send_end(self, trailers: Headers | None) -> None:
         self.request_complete = True
 
+    def be_patient(self, seconds: float) -> None:
+        pass
+
     def release(self) -> None:
         pass
 

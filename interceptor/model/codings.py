@@ -174,16 +174,21 @@ _FOREIGN = (zlib.error, brotli.error, zstandard.ZstdError, MemoryError)
 class _Bounded:
     """One stage with its bounds: it refuses before more than one step too much is held."""
 
-    def __init__(self, coding: str, limit: int) -> None:
+    def __init__(self, coding: str, limit: int, per_feed: bool) -> None:
         self._coding = coding
         self._limit = limit
+        self._per_feed = per_feed
         self._stage = _STAGES[coding]()
         self._taken = 0
         self._given = 0
+        self._fed = False
         self._out: list[bytes] = []
 
     def feed(self, data: bytes) -> bytes:
+        if self._per_feed:
+            self._taken = self._given = 0
         self._taken += len(data)
+        self._fed = True
         try:
             self._stage.feed(data, self._emit)
         except _FOREIGN as error:
@@ -209,7 +214,7 @@ class _Bounded:
         self._out.append(data)
 
     def finish(self) -> None:
-        if self._taken and not self._stage.complete():
+        if self._fed and not self._stage.complete():
             raise DecodeError(f"the body ends in the middle of its {self._coding} data")
 
 
@@ -241,15 +246,16 @@ class Decoder:
     """Removes content codings from a body that comes in pieces.
 
     ``coding`` is the value of a Content-Encoding: codings in the order in which they were applied.
-    ``limit`` bounds the decoded size in bytes, of every coding. Raises `DecodeError`, from here
+    ``limit`` bounds the decoded size in bytes, of every coding; with ``per_feed`` what comes of one
+    call of `feed`, for a body that may go on for ever. Raises `DecodeError`, from here
     and from both methods, with code ``content-damaged``, ``content-too-large``,
     ``content-coding-unknown`` or ``content-codings-excessive``; the decoder is of no use then.
     """
 
     __slots__ = ("_stages",)
 
-    def __init__(self, coding: str, limit: int = DEFAULT_LIMIT) -> None:
-        self._stages = [_Bounded(name, limit) for name in reversed(_checked(coding))]
+    def __init__(self, coding: str, limit: int = DEFAULT_LIMIT, *, per_feed: bool = False) -> None:
+        self._stages = [_Bounded(name, limit, per_feed) for name in reversed(_checked(coding))]
 
     def feed(self, data: bytes) -> bytes:
         """Take coded bytes and return what they decode to, which may be nothing yet."""

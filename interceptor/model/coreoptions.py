@@ -120,6 +120,12 @@ CORE_OPTIONS: Final[tuple[Option, ...]] = (
         ),
         flag("stream_grpc", True, "Stream gRPC messages instead of gathering them."),
         size(
+            "sse_event_limit",
+            4 * _M,
+            "How much of one event of an event stream is held back for sse_event hooks; a longer "
+            "one passes unseen, or ends the flow where a hook's error policy is kill.",
+        ),
+        size(
             "decoded_size_limit",
             128 * _M,
             "Largest result of removing a content coding (gzip, deflate, br, zstd).",
@@ -378,7 +384,8 @@ CORE_OPTIONS: Final[tuple[Option, ...]] = (
         duration(
             "tunnel_idle_timeout",
             3600.0,
-            "How long a tunnel (CONNECT, Upgrade) may carry no byte in either direction.",
+            "How long a tunnel (CONNECT, Upgrade) may carry no byte in either direction, and an "
+            "event stream none from its server.",
         ),
         duration("write_timeout", 300.0, "How long a peer may refuse to take what is sent to it."),
         duration("close_timeout", 5.0, "How long a peer may take to close after we did."),

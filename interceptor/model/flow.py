@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from interceptor.model.connections import ClientConnection, ServerConnection
     from interceptor.model.headers import Headers
     from interceptor.model.http import Request, Response
+    from interceptor.model.sse import EventStream
 
 KILLED_MESSAGE = "flow killed by a script"
 """What ``flow.error.msg`` says after `Flow.kill`."""
@@ -264,14 +265,15 @@ class HTTPFlow(Flow):
     from a hook. ``websocket`` holds the messages once the exchange became a WebSocket.
     """
 
-    __slots__ = ("_stream_agreed", "request", "response", "websocket")
+    __slots__ = ("_sse", "_stream_agreed", "request", "response", "websocket")
 
     type: ClassVar[str] = "http"
 
     request: Request
     response: Response | None
     websocket: Any
-    # Not set until it is needed: one flow is made for every request.
+    # Not set until they are needed: one flow is made for every request.
+    _sse: EventStream | None
     _stream_agreed: frozenset[object]
 
     def __init__(
@@ -313,6 +315,21 @@ class HTTPFlow(Flow):
     @stream_agreed.setter
     def stream_agreed(self, value: frozenset[object]) -> None:
         self._stream_agreed = value
+
+    @property
+    def sse(self) -> EventStream | None:
+        """The events of the response, where it is an event stream that somebody listens to."""
+        return getattr(self, "_sse", None)
+
+    @sse.setter
+    def sse(self, value: EventStream | None) -> None:
+        self._sse = value
+
+    def copy(self) -> HTTPFlow:
+        made = super().copy()
+        if self.sse is not None:
+            made.sse = self.sse.copy()
+        return made
 
     def _get_state(self) -> tuple[Any, ...]:
         request: Request | None = self.request

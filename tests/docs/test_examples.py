@@ -197,6 +197,36 @@ class StreamTests(ProxyTestCase):
         self.assertEqual((flow.response.raw_content, flow.response.body_size), (None, 13))
 
 
+class EventStreamTests(ProxyTestCase):
+    def stream(self, *events: bytes) -> http.Response:
+        return ok(b"".join(b"%b\n\n" % event for event in events), "text/event-stream")
+
+    def test_edited_events(self):
+        proxy = self.proxy(example("edit_events.py"))
+        proxy.origin().respond(
+            self.stream(b"event: ping\ndata: 1", b"data: a secret", b": c", b"data: [DONE]")
+        )
+        self.assertEqual(
+            proxy.get("http://example.test/").text,
+            "data: a ******\n\n: c\n\ndata: [DONE]\n\n"
+            'data: {"note": "checked by the proxy"}\nevent: note\n\n',
+        )
+
+    def test_pushed_events(self):
+        proxy = self.proxy(example("push_events.py"))
+        origin = proxy.origin()
+        client = proxy.client()
+        client.send_request(http.Request.make("GET", "http://example.test/events"))
+        origin.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: a\n\n")
+        self.assertIn(b"data: a\n\n", client.take())
+        announce = http.Request.make("POST", "http://example.test/announce", b"lunch")
+        proxy.client().send_request(announce)
+        self.assertIn(b"data: lunch\nevent: announcement\n\n", client.take())
+        client.close()
+        proxy.client().send_request(announce)
+        self.assertEqual(len(origin.requests), 3)
+
+
 class TLSTests(ProxyTestCase):
     def test_what_is_left_alone(self):
         cases = [
