@@ -16,14 +16,16 @@ from zope.interface import implementer
 
 from interceptor.addons.onboarding import Onboarding
 from interceptor.addons.printer import keep_printer
-from interceptor.errors import OptionsError
+from interceptor.errors import ModeError, OptionsError
 from interceptor.hooks.addons import AddonChain
 from interceptor.hooks.interfaces import IMaster
 from interceptor.layers import rules
+from interceptor.layers.destinations import by_name
 from interceptor.layers.environment import Environment
 from interceptor.layers.session import ProxyFactory
 from interceptor.model.coreoptions import core_options
 from interceptor.model.modes import ModeSpec
+from interceptor.model.wording import shown
 from interceptor.net.addresses import HostPort, as_pair
 from interceptor.net.guard import LoopGuard
 from interceptor.net.listen import describe, listen
@@ -162,6 +164,7 @@ class InterceptorService(Service):
             self.addons.load_scripts()
             self.options.check_deferred()
             self.environment.prepare()
+            self._check_backends()
             if self._print_flows:
                 self._stop_printing = keep_printer(self.addons, self.reactor)
             for mode in modes:
@@ -184,9 +187,19 @@ class InterceptorService(Service):
         if "mode" in updated and self._listeners and listening_modes(options.mode) != self._modes:
             raise OptionsError("`mode` cannot change while the proxy runs")
         self.environment.options_changed(updated)
+        self._check_backends()
         self._resolver.timeout = options.dns_timeout
         self._resolver.cache_ttl = options.dns_cache_ttl
         self._connector.settings = ConnectSettings(attempt_delay=options.happy_eyeballs_delay)
+
+    def _check_backends(self) -> None:
+        """Raise `ModeError` where a listener would have no server at all."""
+        for mode in self._modes:
+            if by_name(mode) and not self.environment.backends:
+                raise ModeError(
+                    f"mode {shown(mode.text)} names no server: name one, as in "
+                    "`reverse:http://HOST`, or several in the option `reverse_backends`"
+                )
 
     def stopService(self) -> Deferred[None]:
         """Stop accepting, give exchanges ``shutdown_grace`` seconds to finish, end the rest."""

@@ -6,7 +6,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import inlineCallbacks
 from twisted.trial.unittest import TestCase
 
-from interceptor.errors import ListenError, OptionsError
+from interceptor.errors import ListenError, ModeError, OptionsError
 from interceptor.service import InterceptorService, make_options
 
 
@@ -61,6 +61,23 @@ class ServiceTests(TestCase):
         )
         self.assertEqual(str(error), "`mode` cannot change while the proxy runs")
         self.assertEqual(service.options.mode, before)
+
+    @inlineCallbacks
+    def test_a_listener_without_any_server(self):
+        service = self.service(mode=["reverse@127.0.0.1:0"])
+        service.startService()
+        error = yield self.assertFailure(service.started, ModeError)
+        self.assertIn("several in the option `reverse_backends`", str(error))
+
+    @inlineCallbacks
+    def test_a_listener_keeps_its_servers(self):
+        backends = ("*=http://127.0.0.1:1",)
+        service = self.service(mode=["reverse@127.0.0.1:0"], reverse_backends=backends)
+        service.startService()
+        yield service.started
+        self.assertRaises(ModeError, service.options.update, reverse_backends=())
+        self.assertEqual(service.options.reverse_backends, backends)
+        self.assertTrue(service.environment.backends)
 
     @inlineCallbacks
     def test_other_options_can(self):

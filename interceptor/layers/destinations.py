@@ -22,7 +22,12 @@ ENCRYPTED: Final = frozenset((b"https", b"tls"))
 
 
 def mode_destination(mode: ModeSpec) -> Destination | None:
-    """Return the server of a reverse mode; None where clients name their servers."""
-    if mode.kind != "reverse":
+    """Return the one server of a reverse mode; None where clients name their servers."""
+    if not mode.scheme or mode.kind != "reverse":
         return None
     return (mode.scheme.encode(), mode.host.encode("utf-8", "surrogateescape"), mode.port)
+
+
+def by_name(mode: ModeSpec) -> bool:
+    """Whether a reverse mode has no server of its own: clients choose one of several backends."""
+    return mode.kind == "reverse" and not mode.scheme

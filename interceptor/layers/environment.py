@@ -11,6 +11,7 @@ from interceptor.layers.nexthop import NextHops
 from interceptor.layers.passthrough import Passthrough
 from interceptor.layers.proxyauth import make_authentication
 from interceptor.layers.proxyprotocol import ProxyProtocol
+from interceptor.model.backends import Backends
 from interceptor.net.handshakes import TLS_OPTIONS, Handshakes
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class Environment:
         "_handshakes",
         "_idle",
         "authentication",
+        "backends",
         "clock",
         "connector",
         "hooks",
@@ -108,6 +110,7 @@ class Environment:
         self.passthrough = Passthrough(clock, options)
         self.next_hops = NextHops(options)
         self.proxy_protocol = ProxyProtocol(options)
+        self.backends = Backends(options.reverse_backends)
         # Whom log messages name, so that they reach the ``log`` event of this proxy and no other.
         self.proxy: object = None
         self.run: Run = maybeDeferred
@@ -150,6 +153,7 @@ class Environment:
         if updated & TLS_OPTIONS and self._handshakes is not None:
             self._handshakes = Handshakes(self.options)
         self.passthrough.configure(self.options)
+        self.backends = Backends(self.options.reverse_backends)
         self.next_hops.configure(self.options)
         self.proxy_protocol.configure(self.options)
         self.settings = Settings.from_options(self.options)

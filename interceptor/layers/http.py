@@ -60,6 +60,7 @@ class HTTPLayer(Layer):
     ) -> None:
         super().__init__(context)
         self.destination = destination
+        self.is_proxy = destination is None
         self.rewrite_host = rewrite_host
         self.servers: ServerPool = context.session.servers
         self.mode_name = context.mode.name
@@ -87,11 +88,11 @@ class HTTPLayer(Layer):
         request = head.request
         if request.first_line_format == "authority":
             kind: type[HTTPExchange] = ConnectExchange
-            if self.destination is not None:
+            if not self.is_proxy:
                 raise RemoteProtocolError("CONNECT is for proxies only", "connect-not-allowed", 405)
         else:
             kind = HTTPExchange
-            if self.destination is not None:
+            if not self.is_proxy:
                 self._route(request)
             elif request.first_line_format != "absolute":
                 raise RemoteProtocolError(
@@ -100,7 +101,7 @@ class HTTPLayer(Layer):
                     "target-not-absolute",
                 )
         authentication = self.context.environment.authentication
-        if authentication is not None and self.destination is None:
+        if authentication is not None and self.is_proxy:
             # It is for us alone: neither hooks nor servers get it.
             value = request.headers.get_bytes(b"proxy-authorization")
             if value is not None:
@@ -142,7 +143,10 @@ class HTTPLayer(Layer):
 
     def _route(self, request: Request) -> None:
         assert self.destination is not None
-        scheme, host, port = self.destination
+        self._send_to(request, self.destination)
+
+    def _send_to(self, request: Request, destination: Destination) -> None:
+        scheme, host, port = destination
         request.first_line_format = "relative"
         if self.rewrite_host:
             environment = self.context.environment

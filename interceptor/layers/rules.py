@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from zope.interface import moduleProvides
 
 from interceptor.interfaces import IRules
-from interceptor.layers.destinations import RAW, mode_destination
+from interceptor.layers.backends import BackendHTTPLayer, BackendTLSLayer
+from interceptor.layers.destinations import RAW, by_name, mode_destination
 from interceptor.layers.detect import http_agreed
 from interceptor.layers.http import HTTPLayer, NotTLSLayer
 from interceptor.layers.socks5 import SOCKS5Layer
@@ -37,12 +38,15 @@ def first_layer(context: Context, data: bytes) -> Layer | None:
     """Return what a client speaks to the proxy itself, or None where more bytes are needed."""
     mode = context.mode
     destination = mode_destination(mode)
+    named = by_name(mode)
     if data[0] == 0x16 and not context.client_conn.tls_established:
         tls = looks_like_tls(data)
         if tls is None:
             return None
         if tls:
-            return TLSLayer(context, destination)
+            return BackendTLSLayer(context) if named else TLSLayer(context, destination)
+    if named:
+        return BackendHTTPLayer(context)
     if mode.kind == "socks5":
         return SOCKS5Layer(context)
     return HTTPLayer(context, destination, rewrite_host=destination is not None)
@@ -71,13 +75,23 @@ def tunnel_layer(
 def _raw_layer(
     context: Context, data: bytes, server: ServerSide | None, destination: Destination
 ) -> Layer | None:
-    """Look for nothing but TLS: the client's, whatever the server is spoken to in."""
+    """Look for nothing but TLS: the client's, whatever the server is spoken to in.
+
+    Where there are several backends, one of them may be meant by a request of HTTP.
+    """
+    named = by_name(context.mode)
     if not context.client_conn.tls_established:
         tls = looks_like_tls(data)
         if tls is None:
             return None
         if tls:
-            return TLSLayer(context, destination, server)
+            kind = BackendTLSLayer if named else TLSLayer
+            return kind(context, destination, server)
+        if named:
+            if _HTTP.match(data):
+                return BackendHTTPLayer(context, destination, server=server)
+            if _PERHAPS_HTTP.match(data):
+                return None
     return TCPLayer(context, server, destination)
 
 
@@ -92,6 +106,8 @@ def relay_layer(context: Context, server: ServerSide | None, destination: Destin
 
 
 def _http_layer(context: Context, server: ServerSide | None, destination: Destination) -> Layer:
+    if by_name(context.mode):
+        return BackendHTTPLayer(context, destination, server=server)
     rewrite_host = context.mode.kind == "reverse"
     return HTTPLayer(context, destination, server=server, rewrite_host=rewrite_host)
 

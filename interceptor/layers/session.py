@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 
 from interceptor.errors import HookFailed
 from interceptor.layers.context import Context, RootLayer
-from interceptor.layers.destinations import RAW, mode_destination
+from interceptor.layers.destinations import RAW, by_name, mode_destination
 from interceptor.layers.detect import DetectProtocol, Tunnel
 from interceptor.layers.hooking import run_hook
 from interceptor.layers.proxyprotocol import ProxyHeaderProtocol
@@ -116,6 +116,9 @@ class Session(SideProtocol):
         self._accepted = True
         early, self._early = self._early, b""
         destination = mode_destination(self.mode)
+        if by_name(self.mode):
+            default = self.environment.backends.default
+            destination = None if default is None else default.destination
         if destination is not None and destination[0] in RAW:
             Tunnel(self.context, None, destination).start(early)
         else:

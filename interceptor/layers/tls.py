@@ -39,6 +39,7 @@ _UNDERSTAND_PAGES: Final = frozenset((*_HTTP, b"h2", b"http/1.0"))
 _HANDSHAKE_FAILURE: Final = 40
 _INTERNAL_ERROR: Final = 80
 _ALERTS: Final = {
+    "backend-unknown": 112,
     "tls-hello-malformed": 50,
     "tls-hello-too-large": 22,
     "tls-version": 70,

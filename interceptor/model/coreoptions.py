@@ -29,9 +29,9 @@ CORE_OPTIONS: Final[tuple[Option, ...]] = (
             "sequence",
             ("regular@127.0.0.1:8080",),
             "What to listen for: regular, socks5, reverse:SCHEME://HOST[:PORT] (with the schemes "
-            "http, https, tcp and tls) or upstream:PROXY (with PROXY as for upstream_proxy), each "
-            "optionally followed by @LISTEN: PORT, HOST:PORT, [V6]:PORT or a Twisted endpoint "
-            "string.",
+            "http, https, tcp and tls), reverse (for reverse_backends) or upstream:PROXY (with "
+            "PROXY as for upstream_proxy), each optionally followed by @LISTEN: PORT, HOST:PORT, "
+            "[V6]:PORT or a Twisted endpoint string.",
         ),
         Option(
             "proxyauth",
@@ -143,6 +143,14 @@ CORE_OPTIONS: Final[tuple[Option, ...]] = (
         ),
         size("head_size_limit", 64 * _K, "Largest head of a message.", minimum=1),
         count("header_count_limit", 1000, "Largest number of fields in a head."),
+        Option(
+            "reverse_backends",
+            "sequence",
+            (),
+            "The servers behind listeners of mode reverse, by the names that clients call them, "
+            "in the SNI or in Host: NAME=SCHEME://HOST[:PORT], with a host name, *.DOMAIN, or * "
+            "for all others; the schemes are those of the mode.",
+        ),
         flag(
             "keep_host_header",
             False,

@@ -31,7 +31,11 @@ _REVERSE_PORTS: Final[dict[str, int | None]] = {"http": 80, "https": 443, "tcp":
 """The schemes of servers, and the ports that they have unless told otherwise."""
 _MODE_SYNTAX: Final = (
     "`regular`, `socks5`, `reverse:http://HOST[:PORT]`, `reverse:https://HOST[:PORT]`, "
-    "`reverse:tcp://HOST:PORT`, `reverse:tls://HOST:PORT` or `upstream:SCHEME://HOST:PORT`"
+    "`reverse:tcp://HOST:PORT`, `reverse:tls://HOST:PORT`, `reverse` (with `reverse_backends`) or "
+    "`upstream:SCHEME://HOST:PORT`"
+)
+_SERVER_SYNTAX: Final = (
+    "`http://HOST[:PORT]`, `https://HOST[:PORT]`, `tcp://HOST:PORT` or `tls://HOST:PORT`"
 )
 _LISTEN_SYNTAX: Final = "PORT, HOST:PORT, [V6]:PORT or a Twisted endpoint string"
 _NO_CREDENTIALS: Final = "credentials are not part of a mode"
@@ -67,7 +71,8 @@ class ModeSpec:
     ``kind`` is ``"regular"`` (clients name the server of each request), ``"socks5"`` (clients name
     the server of each connection), ``"upstream"`` (as in regular mode, by way of the next hop
     ``scheme``, ``host``, ``port``) or ``"reverse"`` (everything goes to ``scheme``, ``host``,
-    ``port``; these are empty and 0 in the other modes). An IPv6 ``host`` has no brackets. ``text``
+    ``port``, or to what the option ``reverse_backends`` says where there are none; these are empty
+    and 0 in the other modes). An IPv6 ``host`` has no brackets. ``text``
     is the mode as it was written.
     """
 
@@ -146,12 +151,14 @@ def parse_modes(
 
 def _parse_kind(mode: str) -> tuple[str, str, str, int]:
     kind, colon, rest = mode.partition(":")
+    if mode == "reverse":
+        return kind, "", "", 0
     if kind in ("regular", "socks5"):
         if colon:
             raise ModeError(f"nothing but @LISTEN can follow `{kind}`")
         return kind, "", "", 0
     if kind == "reverse":
-        scheme, host, port = _parse_url(rest)
+        scheme, host, port = parse_server(rest)
         return kind, scheme, host, port
     if kind == "upstream":
         hop = parse_next_hop(rest)
@@ -160,10 +167,11 @@ def _parse_kind(mode: str) -> tuple[str, str, str, int]:
     raise ModeError(f"expected {_MODE_SYNTAX}{near}")
 
 
-def _parse_url(url: str) -> tuple[str, str, int]:
+def parse_server(url: str) -> tuple[str, str, int]:
+    """The scheme, host and port of a server of reverse mode. Raises `ModeError`."""
     scheme, separator, authority = url.partition("://")
     if not separator:
-        raise ModeError(f"expected {_MODE_SYNTAX}")
+        raise ModeError(f"{shown(url)} is no server: expected {_SERVER_SYNTAX}")
     scheme = scheme.lower()
     if scheme not in _REVERSE_PORTS:
         supported = ", ".join(_REVERSE_PORTS)

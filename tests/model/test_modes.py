@@ -40,6 +40,11 @@ class ModeTests(SynchronousTestCase):
             ),
         )
 
+    def test_reverse_with_servers_to_choose_from(self):
+        spec = parse_mode("reverse@8443")
+        self.assertEqual((spec.kind, spec.scheme, spec.host, spec.port), ("reverse", "", "", 0))
+        self.assertEqual((spec.name, spec.listen.port), ("reverse", 8443))
+
     def test_the_port_of_a_server_has_a_default(self):
         self.assertEqual(parse_mode("reverse:http://example.org").port, 80)
         self.assertEqual(parse_mode("reverse:http://example.org/").port, 80)
@@ -88,15 +93,17 @@ class ModeTests(SynchronousTestCase):
     def test_unknown_modes(self):
         expected = (
             "expected `regular`, `socks5`, `reverse:http://HOST[:PORT]`, "
-            "`reverse:https://HOST[:PORT]`, `reverse:tcp://HOST:PORT`, `reverse:tls://HOST:PORT` "
-            "or `upstream:SCHEME://HOST:PORT`"
+            "`reverse:https://HOST[:PORT]`, `reverse:tcp://HOST:PORT`, `reverse:tls://HOST:PORT`, "
+            "`reverse` (with `reverse_backends`) or `upstream:SCHEME://HOST:PORT`"
         )
         self.assertEqual(self.refused("http"), f"mode `http`: {expected}")
         self.assertEqual(
             self.refused("regulr@80"), f"mode `regulr@80`: {expected}: did you mean `regular`?"
         )
-        for text in ("", "@8080", "reverse", "reverse:", "reverse:example.org", "Regular"):
+        for text in ("", "@8080", "Regular"):
             self.assertIn(expected, self.refused(text))
+        for text in ("reverse:", "reverse:example.org"):
+            self.assertIn("is no server: expected `http://HOST[:PORT]`, ", self.refused(text))
 
     def test_schemes_that_are_not_supported(self):
         self.assertIn(
