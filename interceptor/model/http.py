@@ -473,7 +473,7 @@ class Response(Message):
         if not 100 <= status <= 599:
             raise ValueError(f"a status code is from 100 to 599, not {status!r}")
         now = time.time()
-        self = cls(b"HTTP/1.1", int(status), _reason(status), _make_headers(headers), now)
+        self = cls(b"HTTP/1.1", int(status), usual_reason(status), _make_headers(headers), now)
         self.timestamp_end = now
         if isinstance(content, str):
             self.set_text(content)
@@ -560,7 +560,8 @@ def _make_headers(headers: HeaderPairs) -> Headers:
     return Headers(pairs)
 
 
-def _reason(status: int) -> bytes:
+def usual_reason(status: int) -> bytes:
+    """Return the reason phrase that a status usually has; empty where it has none."""
     try:
         return HTTPStatus(status).phrase.encode("ascii")
     except ValueError:

@@ -22,8 +22,14 @@ from interceptor.wire.hpacktables import (
 Entry = tuple[Field, int, int]
 """A field as it was decoded: the field, what the caller's ``classify`` said of it, its size."""
 
+_BOMB: Final = 4
+
 DEFAULT_TABLE_SIZE: Final = 4096
 """Bytes that a dynamic table holds unless a setting says otherwise; RFC 9113 section 6.5.2."""
+
+
+class HPACKBombError(Exception):
+    """A field list is so far beyond its limits that it is not worth to go on decoding."""
 
 
 class HeaderListTooLargeError(Exception):
@@ -140,7 +146,7 @@ class HPACKDecoder:
         than the bytes of each field), ``max_count`` their number.
 
         Raises `HPACKError` for what cannot be decoded, and `HeaderListTooLargeError` for what is
-        beyond the bounds.
+        beyond the bounds, or `HPACKBombError` for what is far beyond them.
         """
         out: list[Entry] = []
         static = self._static
@@ -172,7 +178,9 @@ class HPACKDecoder:
                     entry, at = self._literal(block, at, first)
                 size += entry[2]
                 if size > max_size or len(out) >= max_count:
-                    # The rest is decoded, for the table's sake, and dropped.
+                    # The rest is decoded, for the table's sake, and dropped; within reason.
+                    if size > _BOMB * max_size:
+                        raise HPACKBombError(f"a field list is far larger than {max_size} bytes")
                     oversize = oversize or self._too_large(size > max_size, max_size, max_count)
                 else:
                     out.append(entry)

@@ -6,7 +6,7 @@ import re
 
 from interceptor.errors import LocalProtocolError, RemoteProtocolError
 from interceptor.model.headers import Headers
-from interceptor.model.http import Request, Response
+from interceptor.model.http import Request, Response, usual_reason
 from interceptor.wire.framing import Fields, Framing, Mode, request_framing
 from interceptor.wire.http1codec import (
     CLOSE,
@@ -302,9 +302,11 @@ class HTTP1ServerCodec(HTTP1Codec):
 
     def _status_line(self, response: Response) -> bytes:
         version = response.http_version_bytes
-        if version[:7].upper() != b"HTTP/1.":
-            version = b"HTTP/1.1"
         reason = response.reason_bytes
+        if version[:7].upper() != b"HTTP/1.":
+            # RFC 9113 section 8.3.2: HTTP/2 has no reason phrase. There are clients that show it.
+            version = b"HTTP/1.1"
+            reason = reason or usual_reason(response.status_code)
         bare = not reason and "reason-missing" in response.anomalies
         return encode_status_line(version, response.status_code, reason, bare)
 

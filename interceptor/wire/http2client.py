@@ -9,7 +9,7 @@ from interceptor.model.http import Request
 from interceptor.wire import http2frames as frames
 from interceptor.wire.framing import Mode, response_fault
 from interceptor.wire.hpack import HeaderListTooLargeError
-from interceptor.wire.http2connection import HTTP2Codec
+from interceptor.wire.http2connection import HTTP2Codec, too_short
 from interceptor.wire.http2fields import (
     AS_ANNOUNCED,
     ResponseParts,
@@ -31,10 +31,11 @@ class HTTP2ClientCodec(HTTP2Codec):
     """Faces a server: writes requests, reads their responses.
 
     With ``mirror`` the connection looks like that client's; else its settings are those of
-    ``limits``.
+    ``limits``. ``mirrored_exactly`` is False where ``limits`` kept it from that.
     """
 
     _is_client = True
+    mirrored_exactly = True
 
     def __init__(self, limits: HTTP2Limits, mode: Mode, mirror: HTTP2Mirror | None = None) -> None:
         if mirror is None:
@@ -42,8 +43,10 @@ class HTTP2ClientCodec(HTTP2Codec):
             window = limits.connection_window
             order: tuple[bytes, ...] = DEFAULT_ORDER
         else:
-            settings = mirror.settings
-            window = min(frames.DEFAULT_WINDOW + mirror.window_update, frames.MAX_WINDOW)
+            shown = mirror.bounded(limits)
+            self.mirrored_exactly = shown is mirror
+            settings = shown.settings
+            window = frames.DEFAULT_WINDOW + shown.window_update
             order = mirror.pseudo_order
         super().__init__(limits, mode, settings)
         self._order = order
@@ -237,11 +240,13 @@ class HTTP2ClientCodec(HTTP2Codec):
         prepared = prepare_fields(request.headers.fields, False, length)
         pseudo = pseudo_headers(request, self._order, protocol)
         if end_stream and prepared.length > 0:
-            raise LocalProtocolError(
-                f"{prepared.length} bytes of the body are missing", "body-too-short"
-            )
+            raise too_short(prepared.length)
         block = self._encoder.encode((*pseudo, *prepared.fields))
         stream_id = self._next_id
+        if priority and int.from_bytes(priority[:4], "big") & 0x7FFFFFFF >= stream_id:
+            # It depends on a stream of the client's own connection; RFC 7540 section 5.3.1 forbids
+            # a stream to depend on itself.
+            priority = (priority[0] & 0x80).to_bytes(1, "big") + bytes(3) + priority[4:]
         self._next_id = stream_id + 2
         stream = Stream(self._send_initial, self._receive_initial)
         stream.method = method

@@ -48,7 +48,7 @@ class HTTP2Codec(HTTP2Reader):
             if announced < 0:
                 raise LocalProtocolError("the body is longer than announced", "body-too-long")
             if end_stream and announced:
-                raise _too_short(announced)
+                raise too_short(announced)
         stream.send_window -= length
         self._send_window -= length
         self._messages += 1
@@ -82,7 +82,7 @@ class HTTP2Codec(HTTP2Reader):
         """
         stream = self._stream(stream_id)
         if stream.announced > 0:
-            raise _too_short(stream.announced)
+            raise too_short(stream.announced)
         fields = tuple(
             field
             for field in prepare_fields(trailers.fields, False, None).fields
@@ -124,5 +124,6 @@ class HTTP2Codec(HTTP2Reader):
         self._out.append(frames.frame(frames.PING, 0, 0, payload))
 
 
-def _too_short(missing: int) -> LocalProtocolError:
+def too_short(missing: int) -> LocalProtocolError:
+    """Return the error for a body that ends before its Content-Length."""
     return LocalProtocolError(f"{missing} bytes of the body are missing", "body-too-short")

@@ -55,6 +55,7 @@ class HTTP2Control(HTTP2State):
                 )
             self._spend_idle()
             return None
+        self._remember(stream_id, False)
         self._spend_reset()
         code = int.from_bytes(payload, "big")
         return StreamReset(

@@ -279,7 +279,7 @@ def _set_target(
             if method != b"OPTIONS":
                 raise request_fault("only OPTIONS has the path *", "target-invalid")
         elif _TARGET.fullmatch(path) is None:
-            raise request_fault(f"{path[:200]!r} is no path", "target-invalid")
+            parts.path = _faulty_path(parts, path, mode)
 
     named = authority if authority else host
     if not named:
@@ -295,6 +295,15 @@ def _set_target(
     parts.authority = authority or b""
     if authority and host is not None and host != authority:
         _check_host(parts, host, mode)
+
+
+def _faulty_path(parts: RequestParts, path: bytes, mode: Mode) -> bytes:
+    """Return a path without the fragment that it has, as an HTTP/1 target would lose it."""
+    kept, _, _ = path.partition(b"#")
+    if mode == "reject" or _SENDABLE_TARGET.fullmatch(path) is None:
+        raise request_fault(f"{path[:200]!r} is no path", "target-invalid")
+    parts.anomalies += ("target-fragment",)
+    return path if mode == "pass" else kept
 
 
 def _parse_authority(text: bytes, code: str) -> tuple[bytes, int | None]:
@@ -479,12 +488,11 @@ def prepare_fields(
                 has_te = True
                 field = (lower, b"trailers")
             elif kind == CONTENT_LENGTH:
-                if not announce:
-                    if announced >= 0 or not value.isdigit():
-                        continue
-                    if length != AS_ANNOUNCED and int(value) != length:
-                        continue
-                    announced = int(value)
+                if announced >= 0 or not value.isdigit():
+                    continue
+                if not announce and length != AS_ANNOUNCED and int(value) != length:
+                    continue
+                announced = int(value)
             elif kind == INVALID_NAME and (name[:1] == b":" or not is_lenient_name(name)):
                 raise invalid(f"{name!r} is no field name")
         if _CLEAN_VALUE.fullmatch(value) is None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from interceptor.wire.hpack import DEFAULT_TABLE_SIZE
 from interceptor.wire.http2frames import (
     DEFAULT_FRAME_SIZE,
+    DEFAULT_WINDOW,
     ENABLE_CONNECT_PROTOCOL,
     ENABLE_PUSH,
     HEADER_TABLE_SIZE,
@@ -43,7 +44,9 @@ class HTTP2Limits:
     that one header block may have besides its first. ``table_size`` is that of the decoder's
     table. ``initial_window`` is what each stream may send before it is acknowledged,
     ``connection_window`` what all may together. ``frame_size`` bounds the payload of a frame.
-    ``informational`` bounds the 1xx responses before a final one.
+    ``informational`` bounds the 1xx responses before a final one. ``mirrored_window``,
+    ``mirrored_connection_window`` and ``mirrored_table_size`` bound what a client may have us show
+    to a server (see `HTTP2Mirror`).
 
     ``resets`` counts the streams that the peer resets, and those that it makes us reset;
     ``settings``, ``pings`` and ``window_updates`` those frames; ``empty_frames`` DATA without data;
@@ -59,6 +62,9 @@ class HTTP2Limits:
     connection_window: int = 26214400
     frame_size: int = DEFAULT_FRAME_SIZE
     informational: int = 100
+    mirrored_window: int = 16777216
+    mirrored_connection_window: int = 67108864
+    mirrored_table_size: int = 65536
     resets: Rate = Rate(500, 50)
     settings: Rate = Rate(50, 5)
     pings: Rate = Rate(100, 10, 2)
@@ -140,3 +146,20 @@ class HTTP2Mirror:
     window_update: int = 0
     priorities: tuple[tuple[int, bytes], ...] = ()
     pseudo_order: tuple[bytes, ...] = DEFAULT_ORDER
+
+    def bounded(self, limits: HTTP2Limits) -> HTTP2Mirror:
+        """Return what may be shown within ``limits``: the same object if it may be as it is."""
+        most = {
+            INITIAL_WINDOW_SIZE: limits.mirrored_window,
+            HEADER_TABLE_SIZE: limits.mirrored_table_size,
+        }
+        settings = tuple(
+            [
+                (identifier, min(value, most.get(identifier, value)))
+                for identifier, value in self.settings
+            ]
+        )
+        update = min(self.window_update, max(0, limits.mirrored_connection_window - DEFAULT_WINDOW))
+        if settings == self.settings and update == self.window_update:
+            return self
+        return replace(self, settings=settings, window_update=update)

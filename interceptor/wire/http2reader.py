@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from interceptor.wire import http2frames as frames
 from interceptor.wire.framing import Mode
-from interceptor.wire.hpack import Entry, HeaderListTooLargeError
+from interceptor.wire.hpack import Entry, HeaderListTooLargeError, HPACKBombError
 from interceptor.wire.hpacktables import HPACKError
 from interceptor.wire.http2control import HTTP2Control
 from interceptor.wire.http2limits import HTTP2Limits, Settings
@@ -47,7 +47,9 @@ class HTTP2Reader(HTTP2Control):
         self._block_promises = 0
 
     def receive_data(self, data: bytes) -> None:
-        """Take bytes from the peer."""
+        """Take bytes from the peer; none are taken once it broke the protocol."""
+        if self._error is not None:
+            return
         rest = len(self._buffer) - self._position
         if not rest:
             self._buffer = data
@@ -92,6 +94,11 @@ class HTTP2Reader(HTTP2Control):
                     frames.FRAME_SIZE_ERROR,
                     f"a frame of {length} bytes is too large",
                     "h2-frame-size",
+                )
+            if self._peer_settings is None and (kind != frames.SETTINGS or flags & frames.ACK):
+                # RFC 9113 section 3.4
+                raise self._connection_fault(
+                    frames.PROTOCOL_ERROR, "the first frame is not SETTINGS", "h2-preface-invalid"
                 )
             if self._block is not None and (
                 kind != frames.CONTINUATION or stream_id != self._block_stream
@@ -227,11 +234,57 @@ class HTTP2Reader(HTTP2Control):
             # It was reset meanwhile, and all of it credited then.
             return None
         data = buffer if not position and end == available else buffer[position:end]
-        if left:
-            return stream_id, Data(data, False)
-        if self._data_ends:
-            return stream_id, self._end(stream_id, stream, Data(data, True))
+        if not left:
+            if not self._data_ends and not self._skip and available - end > frames.HEAD_SIZE:
+                data = self._join_data(stream_id, stream, data)
+            if self._data_ends and not self._data_left:
+                return stream_id, self._end(stream_id, stream, Data(data, True))
         return stream_id, Data(data, False)
+
+    def _join_data(self, stream_id: int, stream: Stream, data: bytes) -> bytes:
+        """Add the data of frames that follow at once, on the same stream and without a fault.
+
+        What is there already need not be handled piece by piece; nothing is waited for.
+        """
+        buffer, begin = self._buffer, self._position
+        available = len(buffer) - frames.HEAD_SIZE
+        pieces = [data]
+        while begin < available:
+            upper, lower, kind, flags, other_id = frames.read_head(buffer, begin)
+            length = upper << 8 | lower
+            if (
+                kind != frames.DATA
+                or flags & frames.PADDED
+                or other_id != stream_id
+                or not 0 < length <= self._max_frame
+                or length > self._receive_window
+                or length > stream.receive_window
+                or 0 <= stream.expected < stream.received + length
+            ):
+                break
+            ends = flags & frames.END_STREAM != 0
+            if ends and 0 <= stream.expected != stream.received + length:
+                break
+            self._receive_window -= length
+            stream.receive_window -= length
+            stream.received += length
+            stream.held += length
+            self._held += length
+            self._messages += 1
+            begin += frames.HEAD_SIZE
+            end = begin + length
+            pieces.append(buffer[begin:end])
+            begin = end
+            if end >= len(buffer):
+                self._data_left = end - len(buffer)
+                self._data_ends = ends
+                begin = len(buffer)
+                break
+            if ends:
+                self._data_ends = True
+                break
+        self._position = begin
+        return b"".join(pieces) if len(pieces) > 1 else data
 
     def _end(self, stream_id: int, stream: Stream, event: Any) -> Any:
         """Note that the peer has ended its direction."""
@@ -267,8 +320,13 @@ class HTTP2Reader(HTTP2Control):
                 f"{what} came on stream {stream_id}, which is idle",
                 "h2-frame-unexpected",
             )
-        if stream_id in self._reset or stream_id > self._goaway_sent:
+        if self._reset.get(stream_id) or stream_id > self._goaway_sent:
             self._spend_idle()
+            return
+        if stream_id in self._reset:
+            # RFC 9113 section 5.1: after RST_STREAM of its own it must send nothing.
+            self._out.append(frames.rst_stream_frame(stream_id, frames.STREAM_CLOSED))
+            self._spend_reset()
             return
         raise self._connection_fault(
             frames.STREAM_CLOSED,
@@ -341,6 +399,8 @@ class HTTP2Reader(HTTP2Control):
         limits = self._limits
         try:
             return self._decoder.decode(block, limits.header_list_size, limits.field_count)
+        except HPACKBombError as error:
+            raise self._flood_fault(str(error), "h2-head-too-large") from error
         except HPACKError as error:
             # RFC 9113 section 4.3
             raise self._connection_fault(

@@ -9,7 +9,7 @@ from interceptor.model.http import Request, Response
 from interceptor.wire import http2frames as frames
 from interceptor.wire.framing import Mode, request_fault
 from interceptor.wire.hpack import HeaderListTooLargeError
-from interceptor.wire.http2connection import HTTP2Codec
+from interceptor.wire.http2connection import HTTP2Codec, too_short
 from interceptor.wire.http2events import HTTP2RequestHead
 from interceptor.wire.http2fields import (
     AS_ANNOUNCED,
@@ -72,13 +72,8 @@ class HTTP2ServerCodec(HTTP2Codec):
                 f"{beginning!r} is not how HTTP/2 begins",
                 "h2-preface-invalid",
             )
-        if len(self._buffer) < len(preface) + 9:
+        if len(beginning) < len(preface):
             return False
-        # RFC 9113 section 3.4: SETTINGS is part of it.
-        if self._buffer[27] != frames.SETTINGS or self._buffer[28] & frames.ACK:
-            raise self._connection_fault(
-                frames.PROTOCOL_ERROR, "the first frame is not SETTINGS", "h2-preface-invalid"
-            )
         self._position = len(preface)
         self._preface = False
         return True
@@ -108,9 +103,6 @@ class HTTP2ServerCodec(HTTP2Codec):
         if stream_id > self._goaway_sent:
             self._discard_block(block)
             return None
-        if priority[:4] == stream_id.to_bytes(4, "big"):
-            # RFC 9113 section 5.3.1 has no more to say of it, RFC 7540 did.
-            priority = b""
         memo = self._decoder.memo
         parts: RequestParts | None = memo.get(block)
         if parts is None:
@@ -177,7 +169,7 @@ class HTTP2ServerCodec(HTTP2Codec):
             )
         try:
             entries = self._decode(block)
-            if not ends:
+            if not ends or stream.method == b"CONNECT":
                 raise request_fault("a second head does not end the stream", "head-malformed")
             trailers = parse_trailers(entries, self._mode, False)
         except HeaderListTooLargeError as error:
@@ -217,8 +209,10 @@ class HTTP2ServerCodec(HTTP2Codec):
         response: Response,
         end_stream: bool = False,
         length: int | None = AS_ANNOUNCED,
-    ) -> None:
-        """Send the head of a final response.
+    ) -> bool:
+        """Send the head of a final response; return whether our direction has ended with it.
+
+        It has with ``end_stream``, and where there can be no body: to HEAD, with 204 and 304.
 
         ``length`` is the number of body bytes that will be sent, None if unknown: a Content-Length
         that is not it is left out. Without it, Content-Length stays, and is held to. Whether there
@@ -230,26 +224,25 @@ class HTTP2ServerCodec(HTTP2Codec):
         status = response.status_code
         if not 200 <= status <= 999:
             raise LocalProtocolError(f"status {status} is not final", "header-invalid")
+        if stream.sent_head:
+            raise LocalProtocolError("there was a response already", "message-incomplete")
         method = stream.method
-        bodiless = method == b"HEAD" or status == 304
-        tunnel = method == b"CONNECT" and status <= 299
-        if status == 204 or tunnel:
+        announce = method == b"HEAD" or status == 304
+        if status == 204 or (method == b"CONNECT" and status <= 299):
+            # RFC 9110 section 8.6
             length = None
-        prepared = prepare_fields(response.headers.fields, status == 407, length, bodiless)
-        if bodiless or status == 204:
-            end_stream_now = end_stream
-            stream.announced = 0
+        prepared = prepare_fields(response.headers.fields, status == 407, length, announce)
+        if announce or status == 204:
+            end_stream = True
         else:
-            end_stream_now = end_stream
             stream.announced = prepared.length
             if end_stream and prepared.length > 0:
-                raise LocalProtocolError(
-                    f"{prepared.length} bytes of the body are missing", "body-too-short"
-                )
+                raise too_short(prepared.length)
         stream.sent_head = True
-        self._send_head(stream_id, status, prepared.fields, end_stream_now)
+        self._send_head(stream_id, status, prepared.fields, end_stream)
         if end_stream:
             self._sent_end(stream_id, stream)
+        return end_stream
 
     def _send_head(
         self, stream_id: int, status: int, fields: tuple[tuple[bytes, bytes], ...], ends: bool

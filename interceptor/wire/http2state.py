@@ -73,8 +73,8 @@ class HTTP2State:
         self._now = 0.0
 
         self._streams: dict[int, Stream] = {}
-        # Streams that were reset, and on which late frames may come.
-        self._reset: dict[int, None] = {}
+        # Streams that were reset, the last ones; True where late frames may come, as we did it.
+        self._reset: dict[int, bool] = {}
         self._highest_remote = 0
         self._goaway_sent = frames.MAX_STREAM_ID
         self._goaway_received: int | None = None
@@ -235,10 +235,10 @@ class HTTP2State:
             self._credit_connection(held)
         return stream
 
-    def _remember(self, stream_id: int) -> None:
-        """Bear with late frames for a stream."""
+    def _remember(self, stream_id: int, bear: bool = True) -> None:
+        """Remember that a stream was reset; ``bear`` with late frames of it."""
         known = self._reset
-        known[stream_id] = None
+        known[stream_id] = bear
         if len(known) > _MOST_RESETS_KNOWN:
             del known[next(iter(known))]
 

@@ -105,6 +105,8 @@ def encode_fields(
     """
     fields = headers.fields
     raw = headers.raw
+    if raw is None and request is not None and request.http_version_bytes[:6] != b"HTTP/1":
+        fields = join_cookies(fields)
     kinds = FIELD_KINDS
     length = b"%d" % body if body >= 0 else b"0" if body == ABSENT else None
     drop: list[int] = []
@@ -203,6 +205,26 @@ def encode_fields(
     elif body >= 0 and not has_length:
         block += b"Content-Length: %d\r\n" % body
     return block
+
+
+def join_cookies(fields: Fields) -> Fields:
+    """Return the fields with one Cookie field in place of the several that HTTP/2 may have.
+
+    RFC 9113 section 8.2.3: servers that speak HTTP/1 know of one only.
+    """
+    cookies = [value for name, value in fields if len(name) == 6 and name.lower() == b"cookie"]
+    if len(cookies) < 2:
+        return fields
+    joined = b"; ".join(cookies)
+    out = []
+    for field in fields:
+        if len(field[0]) == 6 and field[0].lower() == b"cookie":
+            if not joined:
+                continue
+            field = (field[0], joined)
+            joined = b""
+        out.append(field)
+    return tuple(out)
 
 
 _KEEP_ALIVE: Final = b"\r\nConnection: keep-alive\r\n"
@@ -309,7 +331,12 @@ _AUTHORITY = re.compile(rb"[^\x00-\x20\x7f/?#@]+")
 
 def _host_value(request: Request) -> bytes:
     # RFC 9112 section 3.2: it is what the target URI names.
-    value = encode_authority(request, with_port=request.method_bytes == b"CONNECT")
+    value = b""
+    if request.http_version_bytes[:6] != b"HTTP/1":
+        # RFC 9113 section 8.3.1: what the client named, wherever the request goes.
+        value = request.authority_bytes
+    if not value:
+        value = encode_authority(request, with_port=request.method_bytes == b"CONNECT")
     if _AUTHORITY.fullmatch(value) is None:
         raise invalid(f"{value!r} is no host")
     return value
