@@ -14,6 +14,7 @@ import click
 from interceptor.cacommands import ca
 from interceptor.errors import InterceptorError, LaunchError
 from interceptor.model.wording import escape_controls
+from interceptor.rulescommand import transparent_rules
 from interceptor.stdout import emit
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ class _RunCommand(click.Command):
     "--mode",
     multiple=True,
     metavar="MODE[@LISTEN]",
-    help="What to listen for: regular, socks5, reverse:http://HOST[:PORT] or "
+    help="What to listen for: regular, socks5, transparent, reverse:http://HOST[:PORT] or "
     "upstream:http://HOST:PORT; LISTEN is PORT, HOST:PORT, [V6]:PORT or a Twisted endpoint string. "
     "May be repeated. "
     "Default: regular@127.0.0.1:8080.",
@@ -227,6 +228,7 @@ def check(scripts: tuple[str, ...], assignments: tuple[str, ...]) -> int:
 
 
 commands.add_command(ca)
+commands.add_command(transparent_rules)
 
 
 def serve(options: Options) -> int:

@@ -94,6 +94,18 @@ class ModeError(OptionsError):
     code = "mode-invalid"
 
 
+class CapabilityError(OptionsError):
+    """An ``option`` asks for what the process may not do to its sockets."""
+
+    code = "net-admin-missing"
+
+    def __init__(self, option: str) -> None:
+        super().__init__(
+            f"option `{option}` needs the capability CAP_NET_ADMIN, which this process has not "
+            "(in a systemd unit: AmbientCapabilities=CAP_NET_ADMIN)"
+        )
+
+
 class FilterError(InterceptorError, ValueError):
     """A filter expression cannot be understood; ``column`` counts from 1."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from interceptor.errors import (
     AuthorityError,
+    CapabilityError,
     DecodeError,
     EventStreamError,
     FilterError,
@@ -24,6 +25,7 @@ from interceptor.errors import (
 
 __all__ = [
     "AuthorityError",
+    "CapabilityError",
     "DecodeError",
     "EventStreamError",
     "FilterError",

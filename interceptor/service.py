@@ -29,10 +29,11 @@ from interceptor.model.wording import shown
 from interceptor.net.addresses import HostPort, as_pair
 from interceptor.net.guard import LoopGuard
 from interceptor.net.listen import describe, listen
+from interceptor.net.originaldst import OriginalDestination, check_listener
 from interceptor.net.prefixes import listening_modes
 from interceptor.net.resolver import Resolver
 from interceptor.net.threads import BlockingThreads
-from interceptor.net.upstream import ConnectSettings, UpstreamConnector
+from interceptor.net.upstream import ConnectSettings, UpstreamConnector, check_mark
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IListeningPort
@@ -100,15 +101,13 @@ class InterceptorService(Service):
             timeout=self.options.dns_timeout,
             cache_ttl=self.options.dns_cache_ttl,
         )
-        self._connector = UpstreamConnector(
-            reactor,
-            self._resolver,
-            self._guard,
-            ConnectSettings(attempt_delay=self.options.happy_eyeballs_delay),
-        )
+        self._connector = UpstreamConnector(reactor, self._resolver, self._guard)
         self._password_threads = BlockingThreads(reactor, _PASSWORD_THREADS, "passwords")
         self.environment = Environment(
             reactor, self.options, self.addons.bus, self._connector, rules
+        )
+        self.environment.original_destination = OriginalDestination(
+            self._guard, self._connector.made
         )
         self.environment.run = self._password_threads.run
         self.environment.proxy = self.addons.proxy
@@ -165,6 +164,7 @@ class InterceptorService(Service):
             self.options.check_deferred()
             self.environment.prepare()
             self._check_backends()
+            self._configure_connector()
             if self._print_flows:
                 self._stop_printing = keep_printer(self.addons, self.reactor)
             for mode in modes:
@@ -172,6 +172,8 @@ class InterceptorService(Service):
                 port = await listen(self.reactor, mode.listen, factory)
                 self._guard.add(port)
                 self._listeners.append((mode, port, factory))
+                if mode.kind == "transparent":
+                    check_listener(port, tproxy=self.options.tproxy)
             await self.addons.running()
         except BaseException:
             await self._close_listeners()
@@ -190,7 +192,18 @@ class InterceptorService(Service):
         self._check_backends()
         self._resolver.timeout = options.dns_timeout
         self._resolver.cache_ttl = options.dns_cache_ttl
-        self._connector.settings = ConnectSettings(attempt_delay=options.happy_eyeballs_delay)
+        self._configure_connector()
+
+    def _configure_connector(self) -> None:
+        """Take what the options say by now. Raises `CapabilityError`."""
+        options = self.options
+        if options.socket_mark is not None:
+            check_mark(options.socket_mark)
+        self._connector.settings = ConnectSettings(
+            attempt_delay=options.happy_eyeballs_delay,
+            mark=options.socket_mark,
+            recognise=any(mode.kind == "transparent" for mode in self._modes),
+        )
 
     def _check_backends(self) -> None:
         """Raise `ModeError` where a listener would have no server at all."""

@@ -46,6 +46,7 @@ LEVELS: Mapping[str, int] = {
     "__main__": 10,
     "cacommands": 8,
     "cli": 9,
+    "rulescommand": 8,
     "tap": 8,
 }
 """The level of each module or package directly below ``interceptor``."""

@@ -15,7 +15,7 @@ from interceptor.model.backends import Backends
 from interceptor.net.handshakes import TLS_OPTIONS, Handshakes
 
 if TYPE_CHECKING:
-    from collections.abc import Set
+    from collections.abc import Callable, Set
 
     from twisted.internet.interfaces import IReactorTime
 
@@ -71,6 +71,8 @@ class Environment:
     ``internal_hosts`` are those that the proxy answers for by itself, in lower case. ``run`` calls
     what takes its time elsewhere than in the reactor's thread; unless somebody sets it, it calls
     it here. ``authentication`` knows who may use the proxy; None lets everybody.
+    ``original_destination`` is called with the transport of a client in transparent mode, and
+    returns where that wanted to go; it raises `UpstreamError`.
     """
 
     __slots__ = (
@@ -84,6 +86,7 @@ class Environment:
         "internal_hosts",
         "next_hops",
         "options",
+        "original_destination",
         "passthrough",
         "proxy",
         "proxy_protocol",
@@ -115,6 +118,7 @@ class Environment:
         self.proxy: object = None
         self.run: Run = maybeDeferred
         self.authentication: ProxyAuthentication | None = None
+        self.original_destination: Callable[[Any], tuple[str, int]] = _own_address
         self._handshakes: Handshakes | None = None
         self.settings = Settings.from_options(options)
         self.sessions: set[Session] = set()
@@ -178,3 +182,9 @@ class Environment:
             self._idle = None
             return False
         return True
+
+
+def _own_address(transport: Any) -> tuple[str, int]:
+    """The address that a client connected to, where nothing knows of another."""
+    address = transport.getHost()
+    return (address.host, address.port)

@@ -10,12 +10,13 @@ from twisted.internet.protocol import Factory, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from interceptor.errors import HookFailed
+from interceptor.errors import HookFailed, UpstreamError
 from interceptor.layers.context import Context, RootLayer
 from interceptor.layers.destinations import RAW, by_name, mode_destination
 from interceptor.layers.detect import DetectProtocol, Tunnel
 from interceptor.layers.hooking import run_hook
 from interceptor.layers.proxyprotocol import ProxyHeaderProtocol
+from interceptor.layers.transparent import TransparentProtocol
 from interceptor.layers.upstream import ServerPool
 from interceptor.model.connections import ClientConnection, ServerConnection, format_address
 from interceptor.net.gate import HOOK, SETUP
@@ -46,6 +47,7 @@ class Session(SideProtocol):
         self.root_layer: RootLayer
         self._accepted = False
         self._early = b""
+        self._destination: tuple[str, int] | UpstreamError | None = None
         self._asking: Deferred[None] | None = None
 
     def accepted(self) -> None:
@@ -55,6 +57,8 @@ class Session(SideProtocol):
         peer = endpoint_address(transport.getPeer())
         own = endpoint_address(transport.getHost())
         client_conn = ClientConnection(peer, own, time.time())
+        if self.mode.kind == "transparent":
+            self._find_destination(client_conn)
         if not self.environment.proxy_protocol.expected(peer, own):
             self._introduce(client_conn)
             return
@@ -69,6 +73,15 @@ class Session(SideProtocol):
 
         self.environment.sessions.add(self)
         self.side.use(ProxyHeaderProtocol(self.environment, peer, introduced))
+
+    def _find_destination(self, client_conn: ClientConnection) -> None:
+        """Transparent mode: what the client connected to is not us."""
+        try:
+            found = self.environment.original_destination(self.side.transport)
+        except UpstreamError as error:
+            self._destination = error
+        else:
+            self._destination = client_conn.sockname = found
 
     def _introduce(self, client_conn: ClientConnection) -> None:
         """It is known whose it is: ask ``clientconnect``, then find out what the client speaks."""
@@ -119,7 +132,9 @@ class Session(SideProtocol):
         if by_name(self.mode):
             default = self.environment.backends.default
             destination = None if default is None else default.destination
-        if destination is not None and destination[0] in RAW:
+        if self._destination is not None:
+            self.side.use(TransparentProtocol(self.context, self._destination, early))
+        elif destination is not None and destination[0] in RAW:
             Tunnel(self.context, None, destination).start(early)
         else:
             self.side.use(DetectProtocol(self.context), early)
@@ -228,9 +243,14 @@ class _HeldSide(ClientSide):
 
 
 def endpoint_address(address: Any) -> tuple[str, int]:
-    """Turn a Twisted address into (host, port); a unix path gives (path, 0)."""
+    """Turn a Twisted address into (host, port); a unix path gives (path, 0).
+
+    What a listener at ``::`` calls an IPv4 address (RFC 4291 section 2.5.5.2) is that address.
+    """
     host = getattr(address, "host", None)
     if host is not None:
+        if host.startswith("::ffff:") and "." in host:
+            host = host[7:]
         return (host, address.port)
     name = getattr(address, "name", b"") or b""
     return (name.decode("utf-8", "surrogateescape"), 0)

@@ -28,18 +28,18 @@ CORE_OPTIONS: Final[tuple[Option, ...]] = (
             "mode",
             "sequence",
             ("regular@127.0.0.1:8080",),
-            "What to listen for: regular, socks5, reverse:SCHEME://HOST[:PORT] (with the schemes "
-            "http, https, tcp and tls), reverse (for reverse_backends) or upstream:PROXY (with "
-            "PROXY as for upstream_proxy), each optionally followed by @LISTEN: PORT, HOST:PORT, "
-            "[V6]:PORT or a Twisted endpoint string.",
+            "What to listen for: regular, socks5, transparent, reverse:SCHEME://HOST[:PORT] (with "
+            "the schemes http, https, tcp and tls), reverse (for reverse_backends) or "
+            "upstream:PROXY (with PROXY as for upstream_proxy), each optionally followed by "
+            "@LISTEN: PORT, HOST:PORT, [V6]:PORT or a Twisted endpoint string.",
         ),
         Option(
             "proxyauth",
             "str",
             None,
-            "Who may use the proxy, but in reverse mode: USER:PASSWORD, @FILE for a file of "
-            "htpasswd, or any for everybody who gives a name and a password. Command lines can be "
-            "seen by others: better set the variable INTERCEPTOR_PROXYAUTH.",
+            "Who may use the proxy, but in reverse and transparent mode: USER:PASSWORD, @FILE for "
+            "a file of htpasswd, or any for everybody who gives a name and a password. Command "
+            "lines can be seen by others: better set the variable INTERCEPTOR_PROXYAUTH.",
             optional=True,
         ),
         Option(
@@ -203,6 +203,25 @@ CORE_OPTIONS: Final[tuple[Option, ...]] = (
             "File with credentials for next hops, one a line, as upstream_auth has them; lines "
             "that begin with # are comments.",
             optional=True,
+        ),
+    ),
+    *grouped(
+        "Packet filters",
+        flag(
+            "tproxy",
+            False,
+            "Let listeners in transparent mode take connections that TPROXY rules give them. Needs "
+            "CAP_NET_ADMIN; redirected connections need neither.",
+        ),
+        Option(
+            "socket_mark",
+            "int",
+            None,
+            "Mark that connections to servers get, for the rules of packet filters and for routes "
+            "(Linux). Needs CAP_NET_ADMIN.",
+            optional=True,
+            minimum=1,
+            maximum=0xFFFFFFFF,
         ),
     ),
     *grouped(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import socket
+import struct
 import sys
 from collections import OrderedDict
 from collections.abc import Callable
@@ -16,9 +18,9 @@ from twisted.internet.protocol import ClientFactory, Protocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from interceptor.errors import LoopError, UpstreamError
+from interceptor.errors import CapabilityError, LoopError, OptionsError, UpstreamError
 from interceptor.interfaces import IUpstreamConnector
-from interceptor.net.addresses import as_pair, show
+from interceptor.net.addresses import HostPort, as_pair, show
 from interceptor.net.causes import Cause, cause_of, explain
 from interceptor.net.guard import LoopGuard
 from interceptor.net.resolver import Addresses, Resolver
@@ -34,6 +36,8 @@ _WINNER_TTL = 600.0
 
 _WINNERS = 1024
 
+_MARK = struct.Struct("=I")
+
 _LONGEST_PATH = 107 if sys.platform.startswith("linux") else 103
 """Bytes that the path of a UNIX socket may have, its final zero not counted."""
 
@@ -44,6 +48,10 @@ class ConnectSettings:
 
     attempt_delay: float = 0.25
     """Seconds before the next address is tried besides one that has not answered (RFC 8305 §5)."""
+    mark: int | None = None
+    """What TCP sockets are marked with, for packet filters; that needs CAP_NET_ADMIN (Linux)."""
+    recognise: bool = False
+    """Whether `UpstreamConnector.made` is going to be asked."""
 
 
 @implementer(IUpstreamConnector)
@@ -70,6 +78,16 @@ class UpstreamConnector:
         self._resolver = resolver
         self._guard = guard
         self._winners: OrderedDict[tuple[str, int], tuple[str, float]] = OrderedDict()
+        self._under_way: set[_Attempt] = set()
+        self._made: set[tuple[HostPort, HostPort]] = set()
+
+    def made(self, source: HostPort, destination: HostPort) -> bool:
+        """Whether the connection from ``source`` to ``destination`` is one that was made here.
+
+        Connections that are still being made count. ``recognise`` has to be set before.
+        """
+        pair = (source, destination)
+        return pair in self._made or any(attempt.pair() == pair for attempt in self._under_way)
 
     def connect(
         self,
@@ -269,9 +287,26 @@ class _Connecting:
                 self.failed(attempt, Failure())
                 return
             attempt.connector = connector
+            self._prepare(attempt, connector)
             return
         if not self._attempts:
             self.finish(Failure(explain(self.destination, self._failures)))
+
+    def _prepare(self, attempt: _Attempt, connector: Any) -> None:
+        """The socket is there, but is connected in the reactor's next turn at the earliest."""
+        settings = self._connector.settings
+        if settings.mark is not None:
+            skt = getattr(connector.transport, "socket", None)
+            try:
+                if skt is not None:
+                    set_mark(skt, settings.mark)
+            except CapabilityError:
+                attempt.abandon()
+                self.failed(attempt, Failure())
+                return
+        if settings.recognise:
+            attempt.recognised = self._connector
+            self._connector._under_way.add(attempt)
 
     def failed(self, attempt: _Attempt, reason: Failure) -> None:
         """An attempt failed: the next address need not wait any longer."""
@@ -343,12 +378,33 @@ class _Attempt(ClientFactory):
     def __init__(self, connecting: _Connecting, name: str, host: str) -> None:
         self.connecting: _Connecting | None = connecting
         self.connector: IConnector | None = None
+        self.recognised: UpstreamConnector | None = None
         self.name = name
         self.host = host
+        self._pair: tuple[HostPort, HostPort] | None = None
+
+    def pair(self) -> tuple[HostPort, HostPort] | None:
+        """Source and destination, once the socket has both; for `UpstreamConnector.made`."""
+        transport: Any = getattr(self.connector, "transport", None)
+        try:
+            source = transport.socket.getsockname()
+        except (AttributeError, OSError):
+            return None
+        return source[:2], (self.host, transport.addr[1])
+
+    def _done(self) -> None:
+        """The attempt is over."""
+        if self.recognised is not None:
+            self.recognised._under_way.discard(self)
+        self.connector = None
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
         connecting, self.connecting = self.connecting, None
-        self.connector = None
+        if connecting is not None and self.recognised is not None:
+            self._pair = self.pair()
+            if self._pair is not None:
+                self.recognised._made.add(self._pair)
+        self._done()
         if connecting is None:
             return None
         connecting.won(self)
@@ -356,7 +412,7 @@ class _Attempt(ClientFactory):
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
         connecting, self.connecting = self.connecting, None
-        self.connector = None
+        self._done()
         if connecting is not None:
             connecting.failed(self, reason)
 
@@ -364,11 +420,14 @@ class _Attempt(ClientFactory):
         # Twisted's connector and transport refer to each other; most connections are short, and
         # without that they go at once and not only when garbage is collected.
         connector.transport = None  # type: ignore[attr-defined]
+        if self.recognised is not None and self._pair is not None:
+            self.recognised._made.discard(self._pair)
 
     def abandon(self) -> None:
         """Stop trying. Neither success nor failure is reported after this."""
         self.connecting = None
-        connector, self.connector = self.connector, None
+        connector = self.connector
+        self._done()
         if connector is not None:
             connector.stopConnecting()
 
@@ -397,6 +456,22 @@ class _Handover(Protocol):
         if not connecting.finish(protocol):
             # Cancelled from within connectionMade: nobody will look after this connection.
             transport.abortConnection()  # type: ignore[attr-defined]
+
+
+def set_mark(skt: socket.socket, mark: int) -> None:
+    """Mark what a socket sends, for packet filters and routes. Raises `CapabilityError`."""
+    try:
+        skt.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, _MARK.pack(mark))
+    except PermissionError as error:
+        raise CapabilityError("socket_mark") from error
+
+
+def check_mark(mark: int) -> None:
+    """Find out whether `set_mark` works here. Raises `OptionsError`."""
+    if not hasattr(socket, "SO_MARK"):
+        raise OptionsError("option `socket_mark` needs Linux")
+    with socket.socket() as skt:
+        set_mark(skt, mark)
 
 
 def disable_nagle(transport: ITransport) -> None:

@@ -370,17 +370,19 @@ class FunctionalTestCase(TestCase):
         scripts: Sequence[str | Path] = (),
         arguments: Sequence[str] = (),
         tracebacks: bool = False,
+        inside: Sequence[str] = (),
     ) -> ProxyProcess:
         """Start ``interceptor run`` on free ports of loopback and wait until it listens.
 
         ``modes`` default to one regular listener; those without a listening part get one. When the
         test ends the proxy is told to stop: it has to end with status 0 and, unless ``tracebacks``
-        are expected, must not have printed any.
+        are expected, must not have printed any. ``inside`` is a command that runs the one behind
+        it, elsewhere or as somebody else.
         """
         wanted = [
             mode if "@" in mode else f"{mode}@127.0.0.1:0" for mode in (modes or ("regular",))
         ]
-        argv: list[str] = [sys.executable, "-m", "interceptor", "run"]
+        argv: list[str] = [*inside, sys.executable, "-m", "interceptor", "run"]
         argv += ["--set", f"confdir={self.directory / 'conf'}"]
         for mode in wanted:
             argv += ["--mode", mode]

@@ -24,7 +24,7 @@ from interceptor.net.listen import listen
 from interceptor.net.memory import Recorder, RecorderFactory
 from interceptor.net.resolver import Resolver
 from interceptor.net.threads import BlockingThreads
-from interceptor.net.upstream import UpstreamConnector
+from interceptor.net.upstream import ConnectSettings, UpstreamConnector
 
 
 class ConnectorTestCase(TestCase):
@@ -63,6 +63,25 @@ class ConnectorTestCase(TestCase):
 
 
 class UpstreamConnectorTests(ConnectorTestCase):
+    async def test_own_connections_are_recognised(self):
+        self.connector.settings = ConnectSettings(recognise=True)
+        for host in ("127.0.0.1", "::1"):
+            destination = as_pair((await self.listen(host)).getHost())
+            before = set(self.accepted.protocols)
+            connecting = self.connector.connect(destination, Recorder, timeout=10)
+            # It counts from the moment in which the system has it.
+            while not connecting.called and not self.connector._made:
+                await deferLater(cast(Any, reactor), 0)
+            protocol: Any = await connecting
+            source = as_pair(protocol.transport.getHost())
+            self.assertTrue(self.connector.made(source, destination))
+            self.assertFalse(self.connector.made(source, (destination[0], 1)))
+            self.assertFalse(self.connector.made((source[0], 1), destination))
+            protocol.transport.loseConnection()
+            while self.connector.made(source, destination):
+                await deferLater(cast(Any, reactor), 0.001)
+            self.assertLessEqual(len(before), 1)
+
     async def test_connects_to_an_address(self):
         port = as_pair((await self.listen()).getHost())[1]
         server = ServerConnection(("127.0.0.1", port))

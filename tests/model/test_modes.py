@@ -31,6 +31,13 @@ class ModeTests(SynchronousTestCase):
         self.assertIn("can follow `socks5`", self.refused("socks5:http://a"))
         self.assertIn("did you mean `socks5`?", self.refused("socks@1080"))
 
+    def test_transparent(self):
+        expected = ModeSpec("transparent", "", "", 0, DEFAULT, "transparent")
+        self.assertEqual(parse_mode("transparent"), expected)
+        self.assertEqual(parse_mode("transparent@[::]:8080").name, "transparent")
+        self.assertIn("can follow `transparent`", self.refused("transparent:http://a"))
+        self.assertIn("did you mean `transparent`?", self.refused("transparant"))
+
     def test_reverse(self):
         text = "reverse:http://Example.org:8000@9000"
         self.assertEqual(
@@ -92,7 +99,7 @@ class ModeTests(SynchronousTestCase):
 
     def test_unknown_modes(self):
         expected = (
-            "expected `regular`, `socks5`, `reverse:http://HOST[:PORT]`, "
+            "expected `regular`, `socks5`, `transparent`, `reverse:http://HOST[:PORT]`, "
             "`reverse:https://HOST[:PORT]`, `reverse:tcp://HOST:PORT`, `reverse:tls://HOST:PORT`, "
             "`reverse` (with `reverse_backends`) or `upstream:SCHEME://HOST:PORT`"
         )
