@@ -42,6 +42,7 @@ class Settings:
     head_size_limit: int
     header_count_limit: int
     keep_host_header: bool
+    keep_h3_offers: bool
     connect_timeout: float
     detect_timeout: float
     read_timeout: float

@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from interceptor.errors import UpstreamError
+from interceptor.layers.alternatives import hide_alternatives
 from interceptor.layers.bodies import Relay, gather, send_body
 from interceptor.layers.buffering import (
     EVENT_STREAM,
@@ -408,6 +409,8 @@ class HTTPExchange:
             if event is NEED_DATA:
                 await server.when_readable()
                 continue
+            if event.framing.alternatives and not self._settings.keep_h3_offers:
+                hide_alternatives(self.flow, event.response)
             status = event.response.status_code
             if status >= 200 or status == 101:
                 return event  # type: ignore[no-any-return]

@@ -157,6 +157,11 @@ CORE_OPTIONS: Final[tuple[Option, ...]] = (
             "In reverse mode, forward the client's Host field instead of the server's name.",
         ),
         flag(
+            "keep_h3_offers",
+            False,
+            "Let servers offer HTTP/3 (Alt-Svc), which clients then speak past the proxy.",
+        ),
+        flag(
             "retry_stale",
             True,
             "When a reused connection turns out to be dead before any byte of the response, send "

@@ -40,9 +40,19 @@ class Framing:
     ``expect_continue`` tells whether the client waits for a 100 response (RFC 9110 section 10.1.1).
     ``upgrade`` is the value of the Upgrade field where one is asked for or granted; never ``h2c``.
     ``anomalies`` are stable names of the faults that were tolerated.
+    ``alternatives`` tells whether a response offers alternative services (RFC 7838). It has no
+    part in framing: it is told here because this is where all fields are looked at.
     """
 
-    __slots__ = ("anomalies", "expect_continue", "keep_alive", "kind", "length", "upgrade")
+    __slots__ = (
+        "alternatives",
+        "anomalies",
+        "expect_continue",
+        "keep_alive",
+        "kind",
+        "length",
+        "upgrade",
+    )
 
     def __init__(
         self,
@@ -52,6 +62,7 @@ class Framing:
         expect_continue: bool = False,
         upgrade: bytes | None = None,
         anomalies: tuple[str, ...] = (),
+        alternatives: bool = False,
     ) -> None:
         self.kind = kind
         self.length = length
@@ -59,6 +70,26 @@ class Framing:
         self.expect_continue = expect_continue
         self.upgrade = upgrade
         self.anomalies = anomalies
+        self.alternatives = alternatives
+
+    def with_anomalies(self, anomalies: tuple[str, ...]) -> Framing:
+        """Return the same with these anomalies."""
+        return self._changed(anomalies, self.alternatives)
+
+    def with_alternatives(self) -> Framing:
+        """Return the same of a response that offers alternative services."""
+        return self._changed(self.anomalies, True)
+
+    def _changed(self, anomalies: tuple[str, ...], alternatives: bool) -> Framing:
+        return Framing(
+            self.kind,
+            self.length,
+            self.keep_alive,
+            self.expect_continue,
+            self.upgrade,
+            anomalies,
+            alternatives,
+        )
 
     def __repr__(self) -> str:
         values = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.__slots__)
@@ -76,6 +107,7 @@ TE: Final = 6
 EXPECT: Final = 7
 HOP_BY_HOP: Final = 8
 PROXY_CHALLENGE: Final = 9
+ALT_SVC: Final = 10
 
 _KINDS: Final = {
     b"host": HOST,
@@ -91,6 +123,7 @@ _KINDS: Final = {
     b"http2-settings": HOP_BY_HOP,
     b"proxy-authenticate": PROXY_CHALLENGE,
     b"proxy-authentication-info": PROXY_CHALLENGE,
+    b"alt-svc": ALT_SVC,
 }
 
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++")
@@ -355,6 +388,7 @@ def response_framing(
     upgrade: bytes | None = None
     coding: bytes | None = None
     lengths: list[bytes] | None = None
+    alternatives = False
     kinds = FIELD_KINDS
     for name, value in fields:
         kind = kinds[name]
@@ -370,6 +404,12 @@ def response_framing(
                 coding = value if coding is None else coding + b"," + value
             elif kind == UPGRADE:
                 upgrade = value if upgrade is None else upgrade + b"," + value
+            elif kind == ALT_SVC:
+                alternatives = True
+
+    if alternatives:
+        others = tuple([field for field in fields if kinds[field[0]] != ALT_SVC])
+        return response_framing(method, version, status, others, mode).with_alternatives()
 
     version_1 = version[:7].upper() == b"HTTP/1."
     if not version_1:

@@ -168,11 +168,4 @@ def with_anomalies(framing: Framing, anomalies: tuple[str, ...]) -> Framing:
     """Return the framing with all anomalies of its head."""
     if framing.anomalies == anomalies:
         return framing
-    return Framing(
-        framing.kind,
-        framing.length,
-        framing.keep_alive,
-        framing.expect_continue,
-        framing.upgrade,
-        anomalies,
-    )
+    return framing.with_anomalies(anomalies)

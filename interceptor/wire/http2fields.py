@@ -39,7 +39,7 @@ from interceptor.wire.httphead import DEFAULT_PORTS, is_lenient_name, parse_auth
 
 VERSION: Final = b"HTTP/2.0"
 
-# What a field is, besides the kinds of framing, which are 0 to 9.
+# What a field is, besides the kinds of framing, which are 0 to 10.
 _FAULTY_VALUE: Final = 16
 _ODD_NAME: Final = 17
 _UPPER_NAME: Final = 18
@@ -244,13 +244,9 @@ def parse_request(entries: list[Entry], mode: Mode, connect_protocol: bool) -> R
     parts.framing = framing
     parts.framing_at_end = _NO_BODY
     if parts.anomalies:
-        parts.framing = _with_anomalies(framing, parts.anomalies)
-        parts.framing_at_end = _with_anomalies(_NO_BODY, parts.anomalies)
+        parts.framing = framing.with_anomalies(parts.anomalies)
+        parts.framing_at_end = _NO_BODY.with_anomalies(parts.anomalies)
     return parts
-
-
-def _with_anomalies(framing: Framing, anomalies: tuple[str, ...]) -> Framing:
-    return Framing(framing.kind, framing.length, True, framing.expect_continue, None, anomalies)
 
 
 def _set_target(
@@ -401,7 +397,7 @@ def frame_response(parts: ResponseParts, method: bytes, mode: Mode) -> Framing:
         framing = _UNTIL_END
     if parts.anomalies:
         anomalies = tuple(dict.fromkeys(parts.anomalies + framing.anomalies))
-        framing = _with_anomalies(framing, anomalies)
+        framing = framing.with_anomalies(anomalies)
     if usual:
         parts.framing = framing
     return framing

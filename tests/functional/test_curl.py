@@ -100,6 +100,16 @@ class CurlTests(CurlTestCase):
         for name in ("proxy-authorization", "proxy-connection", "x-private"):
             self.assertNotIn(name, seen["named"])
 
+    async def test_offers_of_http_3_stay_behind(self):
+        await self.start()
+        factory = ScriptedFactory(
+            b'HTTP/1.1 200 OK\r\nAlt-Svc: h3=":443"; ma=60\r\nConnection: close\r\n\r\nok'
+        )
+        origin = await self.listen(factory)
+        completed = await self.curl("--include", f"{origin.url}/")
+        self.assertNotIn(b"alt-svc", completed.out.lower())
+        self.assertTrue(completed.out.endswith(b"\r\n\r\nok"))
+
     async def test_query_and_odd_characters_travel_unchanged(self):
         await self.start()
         seen = await self.curl(f"{self.origin.url}/echo/a%2Fb//c;d?e=f&g=%20h&&i=+'")
