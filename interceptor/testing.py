@@ -276,7 +276,7 @@ class MemoryProxy:
         ``tls`` are arguments of `MemoryClient.start_tls`.
         """
         client = self.client(chunk)
-        if self.factory.mode.kind in ("regular", "upstream"):
+        if self.factory.mode.kind in ("auto", "regular", "upstream"):
             client.connect(host, port)
         return client.start_tls(host, **tls)
 

@@ -89,11 +89,11 @@ def proxy_address(addresses: Sequence[tuple[ModeSpec, HostPort]]) -> HostPort:
     Raises `OptionsError` when there is none.
     """
     for mode, (host, port) in addresses:
-        if mode.kind in ("regular", "upstream") and port:
+        if mode.kind in ("auto", "regular", "upstream") and port:
             return (_ANY.get(host, host), port)
     raise OptionsError(
-        "to run a command a listener in regular or upstream mode on a TCP port is needed, such as "
-        "`--mode regular@127.0.0.1:0`"
+        "to run a command a listener in regular, upstream or auto mode on a TCP port is needed, "
+        "such as `--mode regular@127.0.0.1:0`"
     )
 
 

@@ -53,14 +53,19 @@ class BackendHTTPLayer(HTTPLayer):
         *,
         server: ServerSide | None = None,
     ) -> None:
-        super().__init__(context, destination, rewrite_host=True, server=server)
+        unfit = destination is not None and destination[0] in RAW
+        super().__init__(
+            context,
+            None if unfit else destination,
+            rewrite_host=True,
+            server=None if unfit else server,
+        )
         self.is_proxy = False
+        self._unfit = server if unfit else None
 
     def start(self, data: bytes) -> None:
-        if self.destination is not None and self.destination[0] in RAW:
-            server, self._server, self.destination = self._server, None, None
-            if server is not None:
-                server.close()
+        if self._unfit is not None:
+            self._unfit.close()
         super().start(data)
 
     def _route(self, request: Request) -> None:

@@ -22,7 +22,7 @@ _MOST_LEARNED: Final = 10_000
 
 
 class Passthrough:
-    """The options ``ignore_hosts`` and ``allow_hosts``, and what was learned from clients.
+    """The options ``ignore_hosts``, ``allow_hosts`` and ``tcp_hosts``, and what clients taught.
 
     Scripts reach it as ``ctx.master.passthrough``.
     """
@@ -36,6 +36,7 @@ class Passthrough:
         """Follow the options. Raises `OptionsError` for a faulty expression."""
         self._ignored = compile_hosts("ignore_hosts", options.ignore_hosts)
         self._allowed = compile_hosts("allow_hosts", options.allow_hosts)
+        self._raw = compile_hosts("tcp_hosts", options.tcp_hosts)
         self._learns = options.tls_passthrough_learn
         self._ttl = options.tls_passthrough_ttl
 
@@ -61,6 +62,15 @@ class Passthrough:
                     return "learned"
                 del self._learned[name]
         return None
+
+    def raw(self, port: int, hosts: Iterable[str | None]) -> bool:
+        """Whether what is spoken with a server is passed on as it is, be it in TLS or not.
+
+        ``hosts`` as for `reason`.
+        """
+        return bool(self._raw) and any(
+            pattern.search(f"{host}:{port}") for pattern in self._raw for host in hosts if host
+        )
 
     def refused(self, host: str, port: int, alert: int | None) -> bool:
         """A client ended a handshake with ``alert``; return whether that taught anything."""

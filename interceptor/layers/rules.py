@@ -26,6 +26,12 @@ moduleProvides(IRules)
 
 _HTTPS_PORT = 443
 
+# RFC 9113, section 3.4. A request of HTTP/1 may begin with the same letter.
+_HTTP2 = b"PRI * HTTP/2.0\r\n"
+
+# Version 4 is told apart in order to be refused in a way that its clients understand.
+_SOCKS = frozenset((4, 5))
+
 # The beginning of a request line, told generously: whatever a server might understand as HTTP must
 # not slip past the hooks as something else, and what is not HTTP after all our codec refuses.
 # Empty lines before it, blanks and methods are what servers have been seen to let pass.
@@ -45,10 +51,12 @@ def first_layer(context: Context, data: bytes) -> Layer | None:
             return None
         if tls:
             return BackendTLSLayer(context) if named else TLSLayer(context, destination)
-    if named:
+    if named and not _perhaps_http2(data):
         return BackendHTTPLayer(context)
-    if mode.kind == "socks5":
+    if mode.kind == "socks5" or (mode.kind == "auto" and data[0] in _SOCKS):
         return SOCKS5Layer(context)
+    if _perhaps_http2(data):
+        return None
     return HTTPLayer(context, destination, rewrite_host=destination is not None)
 
 
@@ -58,6 +66,11 @@ def tunnel_layer(
     """Return what a client speaks inside a tunnel, or None where more bytes are needed."""
     if destination[0] in RAW:
         return _raw_layer(context, data, server, destination)
+    if _raw_by_option(context, server, destination):
+        # In a tunnel it is the client who decides whether TLS is spoken with the server.
+        return _raw_layer(context, data, server, destination, encrypted=True)
+    if _perhaps_http2(data):
+        return None
     if _HTTP.match(data):
         if _ignored(context, server, destination):
             return TCPLayer(context, server, destination)
@@ -72,12 +85,23 @@ def tunnel_layer(
     return relay_layer(context, server, destination)
 
 
+def _perhaps_http2(data: bytes) -> bool:
+    """Whether more bytes are needed to tell HTTP/2 from HTTP/1."""
+    return len(data) < len(_HTTP2) and _HTTP2.startswith(data)
+
+
 def _raw_layer(
-    context: Context, data: bytes, server: ServerSide | None, destination: Destination
+    context: Context,
+    data: bytes,
+    server: ServerSide | None,
+    destination: Destination,
+    *,
+    encrypted: bool = False,
 ) -> Layer | None:
     """Look for nothing but TLS: the client's, whatever the server is spoken to in.
 
-    Where there are several backends, one of them may be meant by a request of HTTP.
+    With ``encrypted`` TLS with the client means TLS with the server. Where there are several
+    backends, one of them may be meant by a request of HTTP.
     """
     named = by_name(context.mode)
     if not context.client_conn.tls_established:
@@ -85,9 +109,11 @@ def _raw_layer(
         if tls is None:
             return None
         if tls:
+            if encrypted:
+                return TLSLayer(context, (b"tls", *destination[1:]), server)
             kind = BackendTLSLayer if named else TLSLayer
             return kind(context, destination, server)
-        if named:
+        if named and not encrypted:
             if _HTTP.match(data):
                 return BackendHTTPLayer(context, destination, server=server)
             if _PERHAPS_HTTP.match(data):
@@ -114,6 +140,16 @@ def _http_layer(context: Context, server: ServerSide | None, destination: Destin
 
 def _ignored(context: Context, server: ServerSide | None, destination: Destination) -> bool:
     passthrough = context.environment.passthrough
+    return passthrough.reason(destination[2], _names(server, destination)) is not None
+
+
+def _raw_by_option(context: Context, server: ServerSide | None, destination: Destination) -> bool:
+    """Whether the option ``tcp_hosts`` names the server."""
+    passthrough = context.environment.passthrough
+    return passthrough.raw(destination[2], (*_names(server, destination), context.client_conn.sni))
+
+
+def _names(server: ServerSide | None, destination: Destination) -> tuple[str | None, ...]:
     address = None if server is None else server.server_conn.ip_address
-    names = (destination[1].decode("utf-8", "surrogateescape"), address[0] if address else None)
-    return passthrough.reason(destination[2], names) is not None
+    host = destination[1].decode("utf-8", "surrogateescape")
+    return (host, None if address is None else address[0])

@@ -119,6 +119,8 @@ class TLSLayer(Layer):
             if event.passthrough or reason is not None:
                 self._pass_through(hello, reason or "tls_clienthello")
                 return
+            if not self._raw and environment.passthrough.raw(port, addresses):
+                self.destination = (b"tls", *self.destination[1:])
         failure = None
         if self._asks_first():
             try:

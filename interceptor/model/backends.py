@@ -12,6 +12,7 @@ from interceptor.model.modes import parse_server
 from interceptor.model.wording import shown
 
 _ENTRY = re.compile(r"(?P<name>\*|(?:\*\.)?[^*=\s/]+)=(?P<server>\S+)")
+_SCHEMES = ("http", "https", "tcp", "tls")
 _SYNTAX = "NAME=SCHEME://HOST[:PORT], with a name, `*.DOMAIN` or `*`"
 
 
@@ -77,6 +78,8 @@ class Backends:
         name = match["name"]
         try:
             backend = Backend(*parse_server(match["server"]))
+            if backend.scheme not in _SCHEMES:
+                raise ModeError(f"scheme {shown(backend.scheme)} is none of {', '.join(_SCHEMES)}")
             if name == "*":
                 self.default = backend
             elif name.startswith("*."):

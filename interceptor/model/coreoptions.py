@@ -28,7 +28,8 @@ CORE_OPTIONS: Final[tuple[Option, ...]] = (
             "mode",
             "sequence",
             ("regular@127.0.0.1:8080",),
-            "What to listen for: regular, socks5, transparent, reverse:SCHEME://HOST[:PORT] (with "
+            "What to listen for: regular, socks5, auto (both), transparent, "
+            "reverse:SCHEME://HOST[:PORT] (with "
             "the schemes http, https, tcp and tls), reverse (for reverse_backends) or "
             "upstream:PROXY (with PROXY as for upstream_proxy), each optionally followed by "
             "@LISTEN: PORT, HOST:PORT, [V6]:PORT or a Twisted endpoint string.",
@@ -266,7 +267,8 @@ CORE_OPTIONS: Final[tuple[Option, ...]] = (
             "auto",
             "When a server is connected to: auto connects early where the server's certificate or "
             "protocols decide what the client is told, and late otherwise; eager connects as soon "
-            "as the server is known; lazy connects when the first request is complete.",
+            "as the server is known; lazy connects when the first request is complete, or when a "
+            "client in a tunnel has said nothing for detect_timeout.",
         ),
         flag(
             "ssl_insecure",
@@ -356,6 +358,14 @@ CORE_OPTIONS: Final[tuple[Option, ...]] = (
             (),
             "Regular expressions; if there are any, only connections that one of them matches are "
             "opened, and all others pass through untouched.",
+        ),
+        Option(
+            "tcp_hosts",
+            "sequence",
+            (),
+            "Regular expressions; connections whose `host:port` one of them matches, by the name "
+            "asked for, the SNI or the address, are opened where they are TLS, but what is in them "
+            "is passed on as it is, with the events of TCP.",
         ),
         flag(
             "tls_passthrough_learn",

@@ -26,11 +26,11 @@ DEFAULT_PREFIXES: Final = frozenset(
 DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 8080
 
-_KINDS: Final = ("regular", "reverse", "socks5", "transparent", "upstream")
+_KINDS: Final = ("auto", "regular", "reverse", "socks5", "transparent", "upstream")
 _REVERSE_PORTS: Final[dict[str, int | None]] = {"http": 80, "https": 443, "tcp": None, "tls": None}
 """The schemes of servers, and the ports that they have unless told otherwise."""
 _MODE_SYNTAX: Final = (
-    "`regular`, `socks5`, `transparent`, `reverse:http://HOST[:PORT]`, "
+    "`regular`, `socks5`, `auto`, `transparent`, `reverse:http://HOST[:PORT]`, "
     "`reverse:https://HOST[:PORT]`, `reverse:tcp://HOST:PORT`, `reverse:tls://HOST:PORT`, "
     "`reverse` (with `reverse_backends`) or `upstream:SCHEME://HOST:PORT`"
 )
@@ -69,12 +69,12 @@ class ModeSpec:
     """What to speak with clients, and where.
 
     ``kind`` is ``"regular"`` (clients name the server of each request), ``"socks5"`` (clients name
-    the server of each connection), ``"transparent"`` (a packet filter gives us connections that
-    were going elsewhere), ``"upstream"`` (as in regular mode, by way of the next hop ``scheme``,
-    ``host``, ``port``) or ``"reverse"`` (everything goes to ``scheme``, ``host``, ``port``, or to
-    what the option ``reverse_backends`` says where there are none; these are empty and 0 in the
-    other modes). An IPv6 ``host`` has no brackets. ``text``
-    is the mode as it was written.
+    the server of each connection), ``"auto"`` (as they please in either of these ways),
+    ``"transparent"`` (a packet filter gives us connections that were going elsewhere),
+    ``"upstream"`` (as in regular mode, by way of the next hop ``scheme``, ``host``, ``port``) or
+    ``"reverse"`` (everything goes to ``scheme``, ``host``, ``port``, or to what the option
+    ``reverse_backends`` says where there are none; these are empty and 0 in the other modes). An
+    IPv6 ``host`` has no brackets. ``text`` is the mode as it was written.
     """
 
     kind: str
@@ -154,7 +154,7 @@ def _parse_kind(mode: str) -> tuple[str, str, str, int]:
     kind, colon, rest = mode.partition(":")
     if mode == "reverse":
         return kind, "", "", 0
-    if kind in ("regular", "socks5", "transparent"):
+    if kind in ("regular", "socks5", "auto", "transparent"):
         if colon:
             raise ModeError(f"nothing but @LISTEN can follow `{kind}`")
         return kind, "", "", 0

@@ -120,7 +120,7 @@ class EndTests(CommandTestCase):
             "/bin/true", options=["-m", "reverse:http://127.0.0.1:1@127.0.0.1:0"]
         )
         self.assertEqual((ended.status, ended.out), (1, b""))
-        self.assertIn(b"a listener in regular or upstream mode on a TCP port", ended.err)
+        self.assertIn(b"a listener in regular, upstream or auto mode on a TCP port", ended.err)
 
     async def test_nothing_is_left_behind(self):
         temporary = self.directory / "tmp"

@@ -31,6 +31,11 @@ class ModeTests(SynchronousTestCase):
         self.assertIn("can follow `socks5`", self.refused("socks5:http://a"))
         self.assertIn("did you mean `socks5`?", self.refused("socks@1080"))
 
+    def test_auto(self):
+        self.assertEqual(parse_mode("auto@3128").kind, "auto")
+        self.assertEqual(parse_mode("auto@3128").name, "auto")
+        self.assertIn("can follow `auto`", self.refused("auto:http://a"))
+
     def test_transparent(self):
         expected = ModeSpec("transparent", "", "", 0, DEFAULT, "transparent")
         self.assertEqual(parse_mode("transparent"), expected)
@@ -99,7 +104,7 @@ class ModeTests(SynchronousTestCase):
 
     def test_unknown_modes(self):
         expected = (
-            "expected `regular`, `socks5`, `transparent`, `reverse:http://HOST[:PORT]`, "
+            "expected `regular`, `socks5`, `auto`, `transparent`, `reverse:http://HOST[:PORT]`, "
             "`reverse:https://HOST[:PORT]`, `reverse:tcp://HOST:PORT`, `reverse:tls://HOST:PORT`, "
             "`reverse` (with `reverse_backends`) or `upstream:SCHEME://HOST:PORT`"
         )
