@@ -42,8 +42,10 @@ class ConnectExchange(HTTPExchange):
         side: ServerSide | None = None
         environment = self._layer.context.environment
         internal = environment.internal(request.host_bytes) is not None
+        context = self._layer.context
         if self._settings.connection_strategy != "lazy" and not internal:
             side = await self._layer.servers.connect((request.host, request.port), flow)
+        context.via = tuple(request.headers.get_all("via"))
         if response is None:
             response = flow.response = Response(
                 b"HTTP/1.1", 200, b"Connection established", Headers(), time.time()
@@ -54,5 +56,5 @@ class ConnectExchange(HTTPExchange):
         self._sending = True
         self._responding = True
         destination = (b"http", request.host_bytes, request.port)
-        tunnel = Tunnel(self._layer.context, side, destination)
+        tunnel = Tunnel(context, side, destination)
         stream.take_over(tunnel.start)

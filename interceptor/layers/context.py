@@ -27,6 +27,7 @@ class Context:
         "seen",
         "server_conn",
         "session",
+        "via",
     )
 
     def __init__(
@@ -44,6 +45,8 @@ class Context:
         self.server_conn = server_conn
         self.layers: list[Layer] = []
         self.seen = b""
+        # The Via fields of the CONNECT that asked for what is in the tunnel.
+        self.via: tuple[str, ...] = ()
 
     @property
     def options(self) -> Options:

@@ -11,6 +11,7 @@ from interceptor.layers.nexthop import NextHops
 from interceptor.layers.passthrough import Passthrough
 from interceptor.layers.proxyauth import make_authentication
 from interceptor.layers.proxyprotocol import ProxyProtocol
+from interceptor.layers.ring import RingGuard
 from interceptor.model.backends import Backends
 from interceptor.net.handshakes import TLS_OPTIONS, Handshakes
 
@@ -91,6 +92,7 @@ class Environment:
         "passthrough",
         "proxy",
         "proxy_protocol",
+        "ring",
         "rules",
         "run",
         "sessions",
@@ -114,6 +116,7 @@ class Environment:
         self.passthrough = Passthrough(clock, options)
         self.next_hops = NextHops(options)
         self.proxy_protocol = ProxyProtocol(options)
+        self.ring = RingGuard(options)
         self.backends = Backends(options.reverse_backends)
         # Whom log messages name, so that they reach the ``log`` event of this proxy and no other.
         self.proxy: object = None
@@ -161,6 +164,7 @@ class Environment:
         self.backends = Backends(self.options.reverse_backends)
         self.next_hops.configure(self.options)
         self.proxy_protocol.configure(self.options)
+        self.ring.configure(self.options)
         self.settings = Settings.from_options(self.options)
 
     def session_ended(self, session: Session) -> None:

@@ -99,13 +99,18 @@ def needs_tunnel(request: Request) -> bool:
 
 
 async def reach(
-    session: Session, server_conn: ServerConnection, *, requests: bool = False
+    session: Session,
+    server_conn: ServerConnection,
+    *,
+    requests: bool = False,
+    received_via: Sequence[str] = (),
 ) -> ServerSide:
     """Connect to where ``server_conn`` is to go, by its ``via`` if it has one.
 
     Returns the side on which the server is spoken to, held. With ``requests`` only plain HTTP
     requests will be sent there: then a next hop that speaks HTTP is not asked for a tunnel, but
-    gets them in absolute form, with the side's `ServerSide.next_hop_fields`.
+    gets them in absolute form, with the side's `ServerSide.next_hop_fields`. ``received_via`` are
+    the Via fields of what it is for.
 
     Raises `UpstreamError`. What goes wrong with the next hop never leads to anything being
     connected to directly.
@@ -124,7 +129,7 @@ async def reach(
         hosts = await _resolve(session, host)
     try:
         if hop.speaks_http:
-            return await _by_http(session, server_conn, hop, requests)
+            return await _by_http(session, server_conn, hop, requests, received_via)
         return await _by_socks(session, server_conn, hop, hosts)
     except LoopError as error:
         raise LoopError(f"next hop {hop}: {error}") from error
@@ -184,20 +189,25 @@ async def _to_next_hop(session: Session, server_conn: ServerConnection, hop: Nex
 
 
 async def _by_http(
-    session: Session, server_conn: ServerConnection, hop: NextHop, requests: bool
+    session: Session,
+    server_conn: ServerConnection,
+    hop: NextHop,
+    requests: bool,
+    received_via: Sequence[str],
 ) -> ServerSide:
     """Get ready to send the next hop requests, or let it make a tunnel."""
     assert server_conn.address is not None
     credentials = session.environment.next_hops.credentials(hop, session.mode)
-    authorization = None if credentials is None else basic(*credentials)
+    fields: tuple[tuple[bytes, bytes], ...] = ()
+    if credentials is not None:
+        fields = ((b"Proxy-Authorization", basic(*credentials)),)
+    ring, client_conn = session.environment.ring, session.context.client_conn
     if requests:
         side = await _to_next_hop(session, server_conn, hop)
-        fields = () if authorization is None else ((b"Proxy-Authorization", authorization),)
-        side.next_hop_fields = fields
+        side.next_hop_fields = fields + ring.request_field(session.context.via, client_conn)
         return side
-    return await _through(
-        session, server_conn, hop, ConnectClient(*server_conn.address, authorization)
-    )
+    fields += ring.connect_field(received_via, client_conn)
+    return await _through(session, server_conn, hop, ConnectClient(*server_conn.address, fields))
 
 
 async def _by_socks(

@@ -45,6 +45,7 @@ _REPLIES: Final = {
     "dns-failed": Reply.HOST_UNREACHABLE,
     "dns-timeout": Reply.TTL_EXPIRED,
     "proxy-loop": Reply.NOT_ALLOWED,
+    "proxy-ring": Reply.NOT_ALLOWED,
     "refused-by-hook": Reply.NOT_ALLOWED,
     "upstream-proxy-timeout": Reply.TTL_EXPIRED,
 }

@@ -47,6 +47,7 @@ class ServerPool:
         self._owner = ref(session)
         self._mode_hop = session.mode.next_hop
         self._next_hops = session.environment.next_hops
+        self._ring = session.environment.ring
         self._sides: set[ServerSide] = set()
         self._idle: dict[Route, list[HTTP1ClientProtocol]] = {}
         self._idle_count = 0
@@ -76,6 +77,8 @@ class ServerPool:
         `UpstreamError`.
         """
         self._check_open()
+        if self._ring.always and not fresh:
+            self._ring.pass_on(flow.request)
         if not fresh:
             protocol = self._take_idle(destination, flow.request, careful)
             if protocol is not None:
@@ -249,7 +252,8 @@ class ServerPool:
         # A request's own target would lead a next hop past what a hook has made of the address.
         requests = not tunnel and server_conn.address == address
         try:
-            side = await reach(session, server_conn, requests=requests)
+            received = self._received_via(flow, server_conn)
+            side = await reach(session, server_conn, requests=requests, received_via=received)
         except Exception as error:
             # Failed, or not wanted any more: then it is what `Task.abort` was given.
             self._failed(server_conn, str(error))
@@ -277,6 +281,24 @@ class ServerPool:
                 "server-disconnected",
             )
         return side
+
+    def _received_via(self, flow: Flow | None, server_conn: ServerConnection) -> tuple[str, ...]:
+        """Return the Via of what a connection through a next hop is for.
+
+        Raises `UpstreamError` where that is a request that has been here before.
+        """
+        if server_conn.via is None:
+            return ()
+        outer = self._session.context.via
+        request: Request | None = getattr(flow, "request", None)
+        if request is None:
+            self._ring.check(outer)
+            return outer
+        inner = tuple(request.headers.get_all("via"))
+        # Where all requests get our entry, this one was looked at when it got it.
+        known = self._ring.always and request.first_line_format != "authority"
+        self._ring.check(outer if known else outer + inner)
+        return outer or inner
 
     async def _ask(self, fire: Fire, server_conn: ServerConnection) -> None:
         """Fire ``serverconnect``; raise where its hooks do not want the connection.

@@ -212,6 +212,22 @@ CORE_OPTIONS: Final[tuple[Option, ...]] = (
         ),
     ),
     *grouped(
+        "Loops",
+        choice(
+            "via",
+            ("auto", "always", "never"),
+            "auto",
+            "When a request is told, in Via, that it has come through this proxy: auto where it "
+            "goes to another proxy, or always.",
+        ),
+        count(
+            "via_limit",
+            3,
+            "How often a request may come through this proxy, as its Via tells: proxies that lead "
+            "back to each other are noticed by that.",
+        ),
+    ),
+    *grouped(
         "Packet filters",
         flag(
             "tproxy",

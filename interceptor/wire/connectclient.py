@@ -20,11 +20,10 @@ class ConnectClient:
     """Asks a proxy for a tunnel to a server.
 
     Send what `start` returns and give `receive` what comes back, until ``done``; ``rest`` is what
-    came after the proxy's answer, from the server. ``authorization`` is the value of a
-    Proxy-Authorization field.
+    came after the proxy's answer, from the server. ``fields`` are sent with the request.
     """
 
-    def __init__(self, host: str, port: int, authorization: bytes | None = None) -> None:
+    def __init__(self, host: str, port: int, fields: tuple[tuple[bytes, bytes], ...] = ()) -> None:
         self.destination = (host, port)
         try:
             name = ascii_host(host)
@@ -33,7 +32,6 @@ class ConnectClient:
         self._request = Request(
             b"CONNECT", b"", name, port, b"", b"HTTP/1.1", Headers(), "authority", 0.0
         )
-        fields = () if authorization is None else ((b"Proxy-Authorization", authorization),)
         self._codec = HTTP1ClientCodec(_LIMITS, "repair", own_fields=fields)
         self.done = False
         self.rest = b""
@@ -75,6 +73,8 @@ class ConnectClient:
 def refusal(status: int, reason: str) -> UpstreamError:
     """Return the error for a proxy that answers with a ``status`` that is none of success."""
     said = f"{status} {shown(reason)}" if reason else str(status)
+    if status == 508:
+        return UpstreamError(f"it is part of a ring of proxies: {said}", "proxy-ring", 508)
     if status == 407:
         return UpstreamError(f"it wants other credentials: {said}", "upstream-proxy-auth")
     return UpstreamError(f"it refuses the connection: {said}", "upstream-proxy-refused")

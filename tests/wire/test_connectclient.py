@@ -22,7 +22,9 @@ class ConnectClientTests(SynchronousTestCase):
         )
 
     def test_request_with_credentials(self):
-        client = ConnectClient("2001:db8::1", 80, basic(b"user", b"pass:word"))
+        client = ConnectClient(
+            "2001:db8::1", 80, ((b"Proxy-Authorization", basic(b"user", b"pass:word")),)
+        )
         self.assertEqual(
             client.start(),
             b"CONNECT [2001:db8::1]:80 HTTP/1.1\r\nHost: [2001:db8::1]:80\r\n"
