@@ -64,6 +64,7 @@ _PSEUDO_HEADERS: Final = {
 _CLEAN_VALUE = re.compile(rb"(?:[\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?)?")
 _BREAKERS = re.compile(rb"[\r\n\0]")
 _CONTROL = re.compile(rb"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_FORBIDDEN_IN_NAME = re.compile(rb"[^\x21-\x40\x5b-\x7e]")
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++")
 _TARGET = re.compile(rb"/[^\x00-\x20#\x7f]*+")
 _STATUS_CODE = re.compile(rb"[1-9][0-9][0-9]")
@@ -111,7 +112,8 @@ class _Judge:
             # RFC 9113 section 8.2.1
             raise self.malformed(f"field name {name[:80]!r} has capital letters")
         if kind == _ODD_NAME:
-            if not is_lenient_name(name) or name != name.lower() or not name.isascii():
+            if not is_lenient_name(name) or _FORBIDDEN_IN_NAME.search(name) is not None:
+                # RFC 9113 section 8.2.1
                 raise self.malformed(f"{name[:80]!r} is no field name")
             self._tolerate(f"{name[:80]!r} is no field name", "name-invalid", strict=True)
         if _BREAKERS.search(value) is not None:
