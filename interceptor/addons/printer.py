@@ -20,6 +20,7 @@ from interceptor.addons.flowtext import (
     tcp_summary,
 )
 from interceptor.addons.output import IOutputReactor, LineOutput
+from interceptor.addons.websockettext import message_lines, websocket_summary
 from interceptor.errors import FilterError, OptionsError
 from interceptor.filters.expression import Filter, parse
 
@@ -36,7 +37,8 @@ class Printer:
     The options it heeds: ``flow_detail`` (0 prints nothing, 1 a line, 2 the headers as well, 3 the
     bodies as well), ``view_filter`` and ``color``. ``reveal`` shows the values of
     ``Authorization``, ``Cookie`` and the like. A CONNECT tunnel gets its line when it is asked
-    for, and another if it fails. A connection that is passed on as it is gets one at its end.
+    for, and another if it fails. A connection that is passed on as it is gets one at its end, and
+    so does a WebSocket.
 
     It only observes: bodies are not kept for its sake, so that as a rule it has none to print and
     none to search. `BodyPrinter` is for those, and `keep_printer` for choosing.
@@ -84,6 +86,10 @@ class Printer:
         if self._chosen(flow):
             self._print(flow, summary(flow, self._style))
 
+    def websocket_end(self, flow: HTTPFlow) -> None:
+        if self._chosen(flow):
+            self._output.write(websocket_summary(flow, self._style))
+
     def tcp_end(self, flow: TCPFlow) -> None:
         if self._chosen(flow):
             self._output.write(tcp_summary(flow, self._style))
@@ -118,6 +124,11 @@ class BodyPrinter(Printer):
     def request(self, flow: HTTPFlow) -> None:
         # Without a hook for it the request's body would stream by.
         return None
+
+    def websocket_message(self, flow: HTTPFlow) -> None:
+        if self._detail > 2 and self._chosen(flow):
+            lines = message_lines(flow, flow.websocket.messages[-1], self._style)
+            self._output.write("\n".join(lines))
 
 
 def view_filter(options: Options) -> Filter | None:

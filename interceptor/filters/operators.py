@@ -158,7 +158,9 @@ def _on_content_type(message_of: Callable[[Flow], Message | None]) -> Callable[[
     return _on_text(read)
 
 
-def _on_body(message_of: Callable[[Flow], Message | None]) -> Callable[[str], Predicate]:
+def _on_body(
+    message_of: Callable[[Flow], Message | None], from_client: bool
+) -> Callable[[str], Predicate]:
     def build(pattern: str) -> Predicate:
         # What the command line could not decode arrives as surrogates and leaves as it came.
         expression = pattern.encode("utf-8", "surrogateescape")
@@ -169,11 +171,24 @@ def _on_body(message_of: Callable[[Flow], Message | None]) -> Callable[[str], Pr
             if message is None:
                 return False
             content = searchable_content(message)
-            return content is not None and search(content) is not None
+            if content is not None and search(content) is not None:
+                return True
+            websocket = getattr(flow, "websocket", None)
+            return websocket is not None and any(
+                each.from_client is from_client and search(each.content) is not None
+                for each in websocket.messages
+            )
 
         return predicate
 
     return build
+
+
+_body_q, _body_s = _on_body(_request, True), _on_body(_response, False)
+
+
+def _any_body(pattern: str) -> Predicate:
+    return _either(_body_q(pattern), _body_s(pattern))
 
 
 # Single readers.
@@ -310,9 +325,9 @@ BARE: Final = Pattern(
 _ALL: Final[tuple[Operator, ...]] = (
     Flag("a", "the response is an asset: CSS, JavaScript, an image or a font", _asset),
     Flag("all", "every flow", lambda flow: True),
-    Pattern("b", "body of the request or the response", _on_either(_on_body), BODY),
-    Pattern("bq", "body of the request", _on_body(_request), BODY),
-    Pattern("bs", "body of the response", _on_body(_response), BODY),
+    Pattern("b", "body of the request or the response, or a WebSocket message", _any_body, BODY),
+    Pattern("bq", "body of the request, or a WebSocket message of the client's", _body_q, BODY),
+    Pattern("bs", "body of the response, or a WebSocket message of the server's", _body_s, BODY),
     Number("c", "status code of the response", "a status code", _status, _whole),
     Pattern("comment", "comment of the flow", _on_text(_comment, re.MULTILINE)),
     Pattern("d", "host that the request goes to, or that its Host field names", _domain),

@@ -95,6 +95,11 @@ class HookBus(HookRules):
     error: Fire | None
     intercept: Fire | None
     resume: Fire | None
+    websockets_handshake: Fire | None
+    websocket_start: Fire | None
+    websocket_message: Fire | None
+    websocket_control: Fire | None
+    websocket_end: Fire | None
     tcp_start: Fire | None
     tcp_message: Fire | None
     tcp_error: Fire | None

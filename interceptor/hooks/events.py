@@ -89,6 +89,8 @@ def near_miss(name: str, events: Mapping[str, Event] = EVENTS) -> str | None:
     """
     if name in events or name.startswith("_"):
         return None
+    if any(name == event.general for event in events.values()):
+        return None
     known = {each.replace("_", ""): each for each in events}
     plain = name.replace("_", "").lower()
     meant = _OTHER_NAMES.get(name) or known.get(plain)

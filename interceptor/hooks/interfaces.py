@@ -217,6 +217,57 @@ class IHTTPHooks(Interface):
         """Called once when a paused flow goes on after ``flow.resume()``."""
 
 
+class IWebSocketHooks(Interface):
+    """WebSockets, over any version of HTTP.
+
+    The handshake is a flow like any other, with ``requestheaders``, ``request``,
+    ``responseheaders`` and ``response`` for the ``101``. The same flow goes on with these events;
+    ``websocket_end`` is its last. ``flow.websocket`` has the messages,
+    ``flow.websocket.inject(to_client, content)`` sends one of your own, now or at any later time,
+    and ``flow.websocket.close(code, reason)`` closes both connections. ``flow.kill()`` resets
+    them, ``flow.intercept()`` holds all messages after the event until ``flow.resume()``.
+    """
+
+    taggedValue("title", "WebSocket events")
+    taggedValue("general", {"websockets_handshake": "websocket_handshake"})
+
+    def websockets_handshake(flow: HTTPFlow) -> None:
+        """Called for a request that asks for a WebSocket, before the server is contacted.
+
+        It follows ``request``; headers may be changed. Setting ``flow.response`` answers the
+        client from here. Extensions other than ``permessage-deflate`` are not offered to the
+        server. A hook named ``websocket_handshake`` is called too.
+        """
+
+    def websocket_start(flow: HTTPFlow) -> None:
+        """Called when client and server have agreed, before any message is passed on."""
+
+    def websocket_message(flow: HTTPFlow) -> None:
+        """Called for each message of text or of bytes, before it is passed on.
+
+        ``flow.websocket.messages[-1]`` is the message: ``type`` is ``text`` or ``binary``,
+        ``from_client`` says who sent it; ``content`` (bytes) and ``text`` may be changed, and
+        ``drop()`` takes it out. ``injected`` is set where no peer sent it. The messages of a flow
+        come one after another, both directions included. A message that nobody changes is passed
+        on as it came: its fragments, its mask and its compression are kept.
+        """
+
+    def websocket_control(flow: HTTPFlow) -> None:
+        """Called for each ping, pong and close, before it is passed on.
+
+        It is ``flow.websocket.messages[-1]`` too, with the ``type`` ``ping``, ``pong`` or
+        ``close``. A close has a ``close_code``, and its reason as ``text``. All may be changed;
+        pings and pongs may be dropped.
+        """
+
+    def websocket_end(flow: HTTPFlow) -> None:
+        """Called last and once for each `websocket_start`.
+
+        ``flow.websocket.close_code`` and ``close_reason`` say how it ended and
+        ``closed_by_client`` by whom; ``flow.error`` is set where it failed or was killed.
+        """
+
+
 class ITLSHooks(Interface):
     """TLS: what a client says first, and how handshakes end, with either side."""
 
@@ -322,6 +373,7 @@ HOOK_INTERFACES = (
     IConnectionHooks,
     ITLSHooks,
     IHTTPHooks,
+    IWebSocketHooks,
     ITCPHooks,
     IProtocolHooks,
 )

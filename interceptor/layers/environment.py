@@ -58,6 +58,10 @@ class Settings:
     hook_timeout: float
     connection_strategy: str
     retry_stale: bool
+    websocket_message_limit: int
+    websocket_frame_limit: int
+    websocket_kept_size: int
+    websocket_ping_interval: float | None
 
     @classmethod
     def from_options(cls, options: Options) -> Settings:

@@ -17,6 +17,10 @@ def error_response(status: int, code: str, message: str) -> Response:
         b"",
         {"Content-Type": "text/plain; charset=utf-8", "X-Content-Type-Options": "nosniff"},
     )
+    if status == 426:
+        # RFC 6455 section 4.4, RFC 9110 section 15.5.22
+        response.headers["Sec-WebSocket-Version"] = "13"
+        response.headers["Upgrade"] = "websocket"
     reason = response.reason
     response.text = f"{status} {reason}\n\ninterceptor: {code}\n{shown}\n"
     return response

@@ -6,7 +6,7 @@ import hmac
 import time
 from collections.abc import Coroutine
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from twisted.logger import Logger
 
@@ -29,12 +29,14 @@ from interceptor.model.connections import ServerConnection, format_address
 from interceptor.model.flow import Error, HTTPFlow
 from interceptor.model.headers import Headers
 from interceptor.model.http import Request
+from interceptor.wire.websockethandshake import names_websocket
 
 if TYPE_CHECKING:
     from interceptor.interfaces import IServerStream
     from interceptor.layers.destinations import Destination
     from interceptor.layers.serverside import ServerSide
     from interceptor.layers.upstream import ServerPool
+    from interceptor.layers.websocketupgrade import WebSocketExchange
     from interceptor.wire.httpevents import RequestHead
 
 
@@ -91,7 +93,8 @@ class HTTPLayer(Layer):
             if not self.is_proxy:
                 raise RemoteProtocolError("CONNECT is for proxies only", "connect-not-allowed", 405)
         else:
-            kind = HTTPExchange
+            upgrade = head.framing.upgrade
+            kind = HTTPExchange if upgrade is None else self._upgrade_kind(upgrade)
             if not self.is_proxy:
                 self._route(request)
             elif request.first_line_format != "absolute":
@@ -109,6 +112,15 @@ class HTTPLayer(Layer):
             if not self._is_known(authentication, value):
                 return self._admit(authentication, value, kind, stream, head)
         return kind(self, stream, stream.task, head).run()
+
+    def _upgrade_kind(self, upgrade: bytes) -> type[HTTPExchange]:
+        """Return what serves a request for another protocol."""
+        if not names_websocket(upgrade):
+            return HTTPExchange
+        # Most programs never meet a WebSocket.
+        from interceptor.layers.websocketupgrade import WebSocketExchange
+
+        return WebSocketExchange
 
     def _is_known(self, authentication: ProxyAuthentication, value: bytes | None) -> bool:
         """Whether the request says the same as the one before, which was let in."""
@@ -172,7 +184,11 @@ class HTTPLayer(Layer):
             return
         side, early = server.hand_over()
         stream = exchange.stream
-        layer = TCPLayer(self.context, side)
+        layer: Layer
+        if exchange.flow.websocket is None:
+            layer = TCPLayer(self.context, side)
+        else:
+            layer = cast("WebSocketExchange", exchange).websocket_layer(side)
         side.hold(early)
         stream.take_over(lambda rest: switch(self.context, layer, rest))
 

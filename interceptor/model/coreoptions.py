@@ -9,6 +9,7 @@ from typing import Final
 
 from interceptor.model.optionmakers import choice, count, duration, flag, grouped, size
 from interceptor.model.options import Option, Options
+from interceptor.model.websocketoptions import WEBSOCKET_OPTIONS
 
 _VERSIONS: Final = ("tls1.0", "tls1.1", "tls1.2", "tls1.3")
 
@@ -505,6 +506,7 @@ CORE_OPTIONS: Final[tuple[Option, ...]] = (
             "Whether output is coloured; auto colours on a terminal, unless NO_COLOR is set.",
         ),
     ),
+    *WEBSOCKET_OPTIONS,
 )
 """Every option that is there without any script, in the order of the manual."""
 

@@ -329,6 +329,8 @@ class HTTPFlow(Flow):
         made = super().copy()
         if self.sse is not None:
             made.sse = self.sse.copy()
+        if self.websocket is not None:
+            made.websocket = self.websocket.copy()
         return made
 
     def _get_state(self) -> tuple[Any, ...]:

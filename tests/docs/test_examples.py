@@ -15,6 +15,7 @@ from interceptor.errors import OptionsError
 from interceptor.net.memorytls import client_context, origin_authority
 from interceptor.testing import EventRecorder, HookTester, MemoryProxy, make_flow
 from tests.docs.manual import DOCS, EXAMPLES, example
+from tests.websockets import BINARY, TEXT, WebSocketPair, frame, messages
 
 RUN_ELSEWHERE = {
     # tests.docs.test_programs starts these.
@@ -225,6 +226,25 @@ class EventStreamTests(ProxyTestCase):
         client.close()
         proxy.client().send_request(announce)
         self.assertEqual(len(origin.requests), 3)
+
+
+class WebSocketTests(ProxyTestCase):
+    def test_edited_messages(self):
+        pair = WebSocketPair(self.proxy(example("websocket_edit.py")))
+        sent = frame(TEXT, b"a secret") + frame(BINARY, b"1")
+        got = messages(pair.from_client(sent), True)
+        self.assertEqual([each.text for each in got], ["a ******", "something binary was left out"])
+
+    def test_pushed_messages(self):
+        proxy = self.proxy(example("websocket_push.py"))
+        script = proxy.tester.chain.get("websocket_push")
+        script.minutely.stop()
+        pair = WebSocketPair(proxy)
+        script.push("news")
+        proxy.flush()
+        self.assertEqual([each.text for each in messages(pair.at_client(), False)], ["news"])
+        pair.client.close()
+        self.assertEqual(script.open_flows, set())
 
 
 class TLSTests(ProxyTestCase):

@@ -14,6 +14,7 @@ from interceptor.model.connections import ClientConnection, ServerConnection
 from interceptor.model.flow import Error, Flow, HTTPFlow
 from interceptor.model.headers import Headers
 from interceptor.model.http import Request, Response
+from interceptor.model.websocket import WebSocketData, WebSocketMessage
 from tests.filters.flows import answered, failed, http_flow
 
 
@@ -164,8 +165,17 @@ class OperatorTests(SynchronousTestCase):
 
     def test_websocket(self):
         flow = answered(status=101)
-        flow.websocket = object()
+        flow.websocket = WebSocketData()
         self.check(flow, ("~websocket", True))
+
+    def test_messages_of_a_websocket(self):
+        flow = answered(status=101)
+        flow.websocket = WebSocketData(
+            [WebSocketMessage(True, "text", b"from me"), WebSocketMessage(False, "text", b"to me")]
+        )
+        self.check(flow, ("~b from", True), ("~b 'to me'", True), ("~b other", False))
+        self.check(flow, ("~bq from", True), ("~bq 'to me'", False))
+        self.check(flow, ("~bs from", False), ("~bs 'to me'", True))
 
     def test_assets(self):
         for kind, expected in (
