@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any, Final
 
 from bench.subjects import Hooks, Mode
+from bench.tcpworkloads import TunnelWorkload
 from bench.tlsworkloads import FirstSightWorkload, ResumptionWorkload, TLSWorkload
 from bench.workloads import (
     GrowthWorkload,
@@ -17,6 +19,13 @@ from bench.workloads import (
 
 _OURS = frozenset({"relay", "interceptor"})
 _INTERCEPTOR = frozenset({"interceptor"})
+_RAW: Final[Mapping[str, Any]] = {"mode": Mode.TCP, "only": _OURS}
+_BULK: Final[Mapping[str, Any]] = {
+    "metric": "mib_per_second",
+    "cost": "cpu_us_per_mib",
+    "path": "10m",
+    "connections": 8,
+}
 
 WORKLOADS: Mapping[str, Workload] = {
     workload.name: workload
@@ -93,6 +102,31 @@ WORKLOADS: Mapping[str, Workload] = {
             "own work for a TLS host seen before, CPU ms",
             only=_INTERCEPTOR,
             seen=True,
+        ),
+        LoadWorkload("tcp-1k", "raw TCP, 1 KiB, no script", hooks=Hooks.NONE, **_RAW),
+        LoadWorkload("tcp-1k-hooks", "raw TCP, 1 KiB, with tcp_message", hooks=Hooks.TCP, **_RAW),
+        LoadWorkload("tcp-10m", "raw TCP, 10 MiB, no script", hooks=Hooks.NONE, **_RAW, **_BULK),
+        LoadWorkload(
+            "tcp-10m-hooks",
+            "raw TCP, 10 MiB, a script with tcp_message",
+            hooks=Hooks.TCP,
+            **_RAW,
+            **_BULK,
+        ),
+        TunnelWorkload(
+            "connect-10m",
+            "raw TCP in tunnels of CONNECT, 10 MiB, no script",
+            hooks=Hooks.NONE,
+            only=_OURS,
+            **_BULK,
+        ),
+        TunnelWorkload(
+            "socks-10m",
+            "raw TCP by SOCKS 5, 10 MiB, no script",
+            mode=Mode.SOCKS,
+            hooks=Hooks.NONE,
+            only=_OURS,
+            **_BULK,
         ),
         StartupWorkload("startup", "milliseconds until it listens"),
         IdleMemoryWorkload("idle-memory", "resident memory after the start, MiB"),

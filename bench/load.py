@@ -23,7 +23,7 @@ class Load:
 
     ``target`` goes into the request line as it is: a path for a server, a URL for a proxy. Over
     ``tls`` wrk resumes the sessions of connections that it makes anew, the generator in Python does
-    not.
+    not. Only the latter can make a tunnel first (``opening``).
     """
 
     port: int
@@ -33,6 +33,7 @@ class Load:
     close: bool
     body_size: int
     tls: bool = False
+    opening: pyload.Opening = pyload.DIRECT
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +130,9 @@ def run_python(load: Load, seconds: float) -> LoadResult:
     """Run the generator of `bench.pyload` in this process."""
     head = f"GET {load.target} HTTP/1.1\r\nHost: {load.host}\r\n"
     request = (head + ("Connection: close\r\n\r\n" if load.close else "\r\n")).encode()
-    tally = pyload.run("127.0.0.1", load.port, request, load.connections, seconds, load.tls)
+    tally = pyload.run(
+        "127.0.0.1", load.port, request, load.connections, seconds, load.tls, load.opening
+    )
     return LoadResult(
         requests=tally.requests,
         seconds=tally.seconds,

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 import ssl
 import time
 from collections import Counter
+from dataclasses import dataclass
 from typing import cast
 
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)", re.IGNORECASE)
@@ -36,12 +38,48 @@ class Tally:
         return ordered[min(int(len(ordered) * percent / 100), len(ordered) - 1)] * 1e6
 
 
-class LoadProtocol(asyncio.Protocol):
-    """One connection: sends ``request``, waits for the whole response, and so on."""
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What asks a proxy for a tunnel, and how its answer begins and, if that is text, ends."""
 
-    def __init__(self, request: bytes, tally: Tally) -> None:
+    request: bytes = b""
+    answer: bytes = b""
+    size: int = 0
+    """The length of the answer in bytes; 0 where an empty line ends it."""
+
+    def complete(self, answer: bytes) -> bool:
+        """Tell whether the answer is all there."""
+        return len(answer) >= self.size if self.size else answer.endswith(b"\r\n\r\n")
+
+
+DIRECT = Opening()
+"""No tunnel: the request is all that is sent."""
+
+
+def connect_opening(host: str, port: int) -> Opening:
+    """Return what asks an HTTP proxy for a tunnel."""
+    name = f"{host}:{port}"
+    request = f"CONNECT {name} HTTP/1.1\r\nHost: {name}\r\n\r\n"
+    return Opening(request.encode(), b"HTTP/1.1 200 ")
+
+
+def socks_opening(host: str, port: int) -> Opening:
+    """Return what asks a SOCKS 5 proxy for one to an IPv4 address, which answers with another."""
+    address = socket.inet_aton(host) + port.to_bytes(2, "big")
+    return Opening(b"\x05\x01\x00\x05\x01\x00\x01" + address, b"\x05\x00\x05\x00", 12)
+
+
+class LoadProtocol(asyncio.Protocol):
+    """One connection: sends ``request``, waits for the whole response, and so on.
+
+    The first thing on it is the ``opening`` of a tunnel, if there is to be one.
+    """
+
+    def __init__(self, request: bytes, tally: Tally, opening: Opening = DIRECT) -> None:
         self._request = request
         self._tally = tally
+        self._opening = opening
+        self._opened = not opening.request
         self._head = b""
         self._missing = -1  # bytes of the body; -1 while the head is incomplete
         self._last = False
@@ -50,7 +88,10 @@ class LoadProtocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._ask()
+        if self._opened:
+            self._ask()
+        else:
+            self._transport.write(self._opening.request)
 
     def _ask(self) -> None:
         self._head = b""
@@ -59,6 +100,18 @@ class LoadProtocol(asyncio.Protocol):
         self._transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
+        if not self._opened:
+            self._head += data
+            if len(self._head) < len(self._opening.answer):
+                return
+            if not self._head.startswith(self._opening.answer):
+                self._tally.errors["tunnel"] += 1
+                self._transport.abort()
+                return
+            if self._opening.complete(self._head):
+                self._opened = True
+                self._ask()
+            return
         self._tally.received += len(data)
         if self._missing >= 0:
             self._missing -= len(data)
@@ -99,17 +152,30 @@ class LoadProtocol(asyncio.Protocol):
 
 
 def run(
-    host: str, port: int, request: bytes, connections: int, seconds: float, tls: bool = False
+    host: str,
+    port: int,
+    request: bytes,
+    connections: int,
+    seconds: float,
+    tls: bool = False,
+    opening: Opening = DIRECT,
 ) -> Tally:
     """Send ``request`` over and over for ``seconds``; a connection that ends is made anew.
 
-    With ``tls`` each connection makes a full handshake, without a look at the certificate.
+    With ``tls`` each connection makes a full handshake, without a look at the certificate. With an
+    ``opening`` each one begins as a tunnel.
     """
-    return asyncio.run(_run(host, port, request, connections, seconds, tls))
+    return asyncio.run(_run(host, port, request, connections, seconds, tls, opening))
 
 
 async def _run(
-    host: str, port: int, request: bytes, connections: int, seconds: float, tls: bool
+    host: str,
+    port: int,
+    request: bytes,
+    connections: int,
+    seconds: float,
+    tls: bool,
+    opening: Opening,
 ) -> Tally:
     tally = Tally()
     loop = asyncio.get_running_loop()
@@ -123,7 +189,7 @@ async def _run(
         while not tally.stopped:
             try:
                 _, protocol = await loop.create_connection(
-                    lambda: LoadProtocol(request, tally), host, port, ssl=context
+                    lambda: LoadProtocol(request, tally, opening), host, port, ssl=context
                 )
             except OSError:
                 tally.errors["connect"] += 1

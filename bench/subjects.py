@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import Final
 
 from bench.certificates import Certificates
 from bench.errors import BenchError
@@ -22,6 +23,9 @@ class Mode(Enum):
     REGULAR = "regular"
     REVERSE = "reverse"
     REVERSE_TLS = "reverse, with TLS on both legs"
+    TCP = "reverse, bytes"
+    TUNNEL = "regular, in a tunnel of CONNECT"
+    SOCKS = "SOCKS 5"
 
 
 class Hooks(Enum):
@@ -30,6 +34,7 @@ class Hooks(Enum):
     NONE = ""
     ALL = "hooks_all.py"
     STREAM = "hooks_stream.py"
+    TCP = "hooks_tcp.py"
 
     @property
     def path(self) -> str:
@@ -56,16 +61,21 @@ class Setup:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A subject that listens on ``port`` of loopback."""
+    """A subject that listens on ``port`` of loopback.
+
+    ``tunnels`` says that it makes tunnels where its mode is one that has them.
+    """
 
     process: Process
     port: int
+    tunnels: bool = True
 
 
 class Subject(ABC):
     """A program that is measured, under the ``name`` that reports give it."""
 
     name: str
+    tunnels = True
 
     @abstractmethod
     def start(self, setup: Setup, core: int | None) -> Running:
@@ -86,13 +96,14 @@ class Subject(ABC):
             port = process.wait_for_line()
         else:
             process.wait_for_port(port)
-        return Running(process, port)
+        return Running(process, port, self.tunnels)
 
 
 class Relay(Subject):
     """The bare relay, of TCP or of TLS; it knows nothing of hooks."""
 
     name = "relay"
+    tunnels = False
 
     def start(self, setup: Setup, core: int | None) -> Running:
         command = [sys.executable, "-m", "bench.relay", str(setup.origin_port)]
@@ -109,11 +120,12 @@ class Interceptor(Subject):
     name = "interceptor"
 
     def start(self, setup: Setup, core: int | None) -> Running:
-        mode = "regular"
-        if setup.mode is not Mode.REGULAR:
-            mode = f"reverse:{origin_url(setup)}"
+        mode = _MODES.get(setup.mode) or f"reverse:{origin_url(setup)}"
         command = [sys.executable, "-m", "interceptor", "run", "--mode", f"{mode}@127.0.0.1:0"]
         command += ["-q", "--set", f"ssl_verify_upstream_trusted_ca={setup.certificates.authority}"]
+        if setup.mode in (Mode.TUNNEL, Mode.SOCKS):
+            # What is in the tunnels looks like HTTP.
+            command += ["--set", "tcp_hosts=."]
         if not setup.resume:
             command += ["--set", "tls_session_cache=0"]
         if setup.hooks is not Hooks.NONE:
@@ -133,8 +145,8 @@ class Mitmdump(Subject):
         port = free_port()
         command = [self._program, "-q", "--listen-host", "127.0.0.1", "--listen-port", str(port)]
         command += ["--set", f"ssl_verify_upstream_trusted_ca={setup.certificates.authority}"]
-        if setup.mode is not Mode.REGULAR:
-            command += ["--mode", f"reverse:{origin_url(setup)}"]
+        mode = _MODES.get(setup.mode) or f"reverse:{origin_url(setup)}"
+        command += ["--mode", mode]
         if setup.hooks is not Hooks.NONE:
             command += ["-s", setup.hooks.path]
         return self._start(command, setup, core, port)
@@ -193,8 +205,12 @@ def squid_configuration(setup: Setup, port: int) -> str:
 
 def origin_url(setup: Setup) -> str:
     """Return the URL of the origin that a reverse proxy is for."""
-    scheme = "https" if setup.mode is Mode.REVERSE_TLS else "http"
+    scheme = {Mode.REVERSE_TLS: "https", Mode.TCP: "tcp"}.get(setup.mode, "http")
     return f"{scheme}://127.0.0.1:{setup.origin_port}"
+
+
+# Those in which clients name the server; they are called the same everywhere.
+_MODES: Final = {Mode.REGULAR: "regular", Mode.TUNNEL: "regular", Mode.SOCKS: "socks5"}
 
 
 PEERS: Mapping[str, Callable[[str], Subject]] = {"mitmdump": Mitmdump, "squid": Squid}

@@ -9,7 +9,7 @@ from unittest import mock
 from twisted.trial.unittest import SynchronousTestCase
 
 from bench.errors import BenchError
-from bench.pyload import LoadProtocol, Tally
+from bench.pyload import LoadProtocol, Opening, Tally, connect_opening, socks_opening
 from bench.pyorigin import OriginProtocol
 from bench.slow import read_head
 
@@ -85,6 +85,39 @@ class LoadProtocolTests(SynchronousTestCase):
         self.assertEqual(self.transport.written, b"ask;")
         self.protocol.data_received(b"cd")
         self.assertEqual((self.transport.written, self.tally.requests), (b"ask;ask;", 1))
+
+    def tunnel(self, opening: Opening) -> LoadProtocol:
+        """Begin again, in a tunnel."""
+        loop = asyncio.new_event_loop()
+        self.addCleanup(loop.close)
+        self.transport = RecordingTransport()
+        with mock.patch("asyncio.get_running_loop", return_value=loop):
+            protocol = LoadProtocol(b"ask;", self.tally, opening)
+        protocol.connection_made(self.transport)
+        return protocol
+
+    def test_a_tunnel_of_connect_comes_first(self) -> None:
+        protocol = self.tunnel(connect_opening("127.0.0.1", 80))
+        asked = b"CONNECT 127.0.0.1:80 HTTP/1.1\r\nHost: 127.0.0.1:80\r\n\r\n"
+        self.assertEqual(self.transport.written, asked)
+        for byte in b"HTTP/1.1 200 Connection established\r\n\r\n":
+            self.assertEqual(self.transport.written, asked)
+            protocol.data_received(bytes([byte]))
+        self.assertEqual((self.transport.written, self.tally.received), (asked + b"ask;", 0))
+
+    def test_a_tunnel_of_socks_comes_first(self) -> None:
+        protocol = self.tunnel(socks_opening("127.0.0.1", 80))
+        asked = b"\5\1\0\5\1\0\1\x7f\0\0\1\0\x50"
+        self.assertEqual(self.transport.written, asked)
+        protocol.data_received(b"\5\0")
+        protocol.data_received(b"\5\0\0\1\x7f\0\0\1\1\1")
+        self.assertEqual(self.transport.written, asked + b"ask;")
+
+    def test_a_tunnel_that_is_refused_is_an_error(self) -> None:
+        protocol = self.tunnel(connect_opening("127.0.0.1", 80))
+        protocol.data_received(b"HTTP/1.1 502 Bad Gateway\r\n\r\n")
+        self.assertEqual(self.tally.errors["tunnel"], 1)
+        self.assertTrue(self.transport.closed)
 
     def test_a_closing_response_ends_the_connection_without_error(self) -> None:
         self.protocol.data_received(
