@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from collections.abc import Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -122,63 +123,108 @@ class NextHopCase(FunctionalTestCase):
 
 
 class MatrixTests(NextHopCase):
-    """Each mode by way of each kind of next hop, with each kind of traffic."""
+    """Each mode, straight and by way of each kind of next hop, with each kind of traffic.
 
-    async def check_all(self, scheme: str) -> None:
+    The mode ``transparent`` needs a network of its own: `tests.functional.test_transparent` has its
+    part of the matrix.
+    """
+
+    async def start_way(self, scheme: str | None) -> tuple[NextHopFactory | None, str | None]:
+        """Start what connections go by; gives it, and its URL. None is straight to the server."""
         await self.start_origins()
+        if scheme is None:
+            return None, None
         factory, listener = await self.start_hop(scheme)
-        hop = f"{scheme}://localhost:{listener.port}"
+        return factory, f"{scheme}://localhost:{listener.port}"
+
+    async def start_modes(
+        self, hop: str | None, *modes: str, arguments: Sequence[str] = ()
+    ) -> list[int]:
+        """Start a proxy with several modes, and return their ports."""
+        way = [] if hop is None else ["--set", f"upstream_proxy={hop}"]
+        trusted = f"ssl_verify_upstream_trusted_ca={self.material.certificate_file}"
+        proxy = await self.start_proxy(
+            *modes, scripts=[self.script], arguments=[*way, "--set", trusted, *arguments]
+        )
+        return [listener.port for listener in proxy.listeners]
+
+    async def greet(self, port: int, *way: str) -> None:
+        """Speak with the service that speaks first."""
+        telnet = await self.run_program(
+            *(self.curl_program, "--silent", "--max-time", "30", "--upload-file", "-"),
+            *(*way, f"telnet://localhost:{port}"),
+            stdin=b"hello\r\n",
+        )
+        self.assertEqual(telnet.out, b"220 ready\r\nyou said hello\r\n", telnet.err)
+
+    async def check_all(self, scheme: str | None) -> None:
+        """HTTP, HTTPS and raw TCP: all of it is seen by hooks."""
+        factory, hop = await self.start_way(scheme)
         plain, tls = (f"http://localhost:{self.origin.port}", self.tls_origin.port)
-        modes = (
+        ports = await self.start_modes(
+            hop,
             "regular",
             "socks5",
             f"reverse:{plain}",
             f"reverse:https://localhost:{tls}",
-            f"upstream:{hop}",
+            f"reverse:tcp://localhost:{self.greeter.port}",
+            *([] if hop is None else [f"upstream:{hop}"]),
         )
-        proxy = await self.start_chained(hop, *modes)
-        ports = [listener.port for listener in proxy.listeners]
-        to_proxies = (
+        to_proxies = [
             ("--proxy", f"http://127.0.0.1:{ports[0]}"),
-            ("--proxy", f"http://127.0.0.1:{ports[4]}"),
             ("--socks5-hostname", f"127.0.0.1:{ports[1]}"),
-        )
+        ]
+        if hop is not None:
+            to_proxies.append(("--proxy", f"http://127.0.0.1:{ports[5]}"))
         for way in to_proxies:
             for url in (f"{plain}/echo", f"https://localhost:{tls}/echo"):
-                self.check_echo(await self.curl(*way, url), hop)
-            telnet = await self.run_program(
-                *(self.curl_program, "--silent", "--max-time", "30", "--upload-file", "-"),
-                *("--proxytunnel", *way, f"telnet://localhost:{self.greeter.port}"),
-                stdin=b"hello\r\n",
-            )
-            self.assertEqual(telnet.out, b"220 ready\r\nyou said hello\r\n", telnet.err)
+                self.check_echo(await self.curl(*way, url), str(hop))
+            await self.greet(self.greeter.port, "--proxytunnel", *way)
         for port in ports[2:4]:
-            self.check_echo(await self.curl(f"http://127.0.0.1:{port}/echo"), hop)
+            for way in (f"http://127.0.0.1:{port}/echo", f"https://127.0.0.1:{port}/echo"):
+                self.check_echo(await self.curl(way), str(hop))
+        await self.greet(ports[4])
         self.check_connections(factory)
 
-    async def check_passthrough(self, scheme: str) -> None:
-        await self.start_origins()
-        factory, listener = await self.start_hop(scheme)
-        hop = f"{scheme}://localhost:{listener.port}"
+    async def check_passthrough(self, scheme: str | None) -> None:
+        """What is to be left alone: the client speaks TLS with the server itself."""
+        factory, hop = await self.start_way(scheme)
         tls = self.tls_origin.port
-        proxy = await self.start_chained(
+        ports = await self.start_modes(
             *(hop, "regular", "socks5", f"reverse:https://localhost:{tls}"),
+            f"reverse:tcp://localhost:{tls}",
             arguments=["--set", "ignore_hosts=localhost"],
         )
-        ports = [listener.port for listener in proxy.listeners]
         for way in (
             ("--proxy", f"http://127.0.0.1:{ports[0]}"),
             ("--socks5-hostname", f"127.0.0.1:{ports[1]}"),
             ("--connect-to", f"localhost:{tls}:127.0.0.1:{ports[2]}"),
+            ("--connect-to", f"localhost:{tls}:127.0.0.1:{ports[3]}"),
         ):
-            completed = await self.curl(*way, f"https://localhost:{tls}/echo")
+            completed = await self.curl(
+                *(*way, "--cacert", self.material.certificate_file),
+                f"https://localhost:{tls}/echo",
+            )
             self.check_echo(completed, None)
+        plain = f"http://localhost:{self.origin.port}/echo"
+        for way in (
+            ("--proxytunnel", "--proxy", f"http://127.0.0.1:{ports[0]}"),
+            ("--socks5-hostname", f"127.0.0.1:{ports[1]}"),
+        ):
+            self.check_echo(await self.curl(*way, plain), None)
         self.check_connections(factory)
 
-    def check_connections(self, factory: NextHopFactory) -> None:
+    def check_connections(self, factory: NextHopFactory | None) -> None:
         """Each connection to an origin is one that the next hop was asked for."""
-        accepted = self.origin.accepted + self.tls_origin.accepted + self.greeter.accepted
-        self.assertEqual(accepted, len(factory.asked))
+        if factory is not None:
+            accepted = self.origin.accepted + self.tls_origin.accepted + self.greeter.accepted
+            self.assertEqual(accepted, len(factory.asked))
+
+    async def test_direct(self):
+        await self.check_all(None)
+
+    async def test_direct_untouched(self):
+        await self.check_passthrough(None)
 
     async def test_http(self):
         await self.check_all("http")
@@ -213,8 +259,9 @@ class TrapTests(NextHopCase):
         for scheme in SCHEMES:
             hop = f"{scheme}://127.0.0.1:{free_port()}"
             reverse = f"reverse:http://127.0.0.1:{self.origin.port}"
-            proxy = await self.start_chained(hop, "regular", reverse)
+            proxy = await self.start_chained(hop, "regular", reverse, "socks5")
             through = ("--proxy", proxy.url)
+            socks = ("--socks5-hostname", f"127.0.0.1:{proxy.listeners[2].port}")
             for arguments in (
                 (*through, f"{self.origin.url}/echo"),
                 (*through, f"{self.tls_origin.tls_url}/echo"),
@@ -223,6 +270,11 @@ class TrapTests(NextHopCase):
             ):
                 completed = await self.curl(*arguments)
                 self.assertIn(b" 502 ", completed.out + completed.err)
+            for url in (self.origin.url, self.tls_origin.tls_url):
+                # SOCKS has its own way to say so: "general failure".
+                completed = await self.curl(*socks, f"{url}/echo")
+                self.assertEqual(completed.status, 97, completed.out)
+                self.assertIn(b"(1)", completed.err)
             await self.until_told(proxy, b"upstream-proxy-unreachable", 4)
         self.assertEqual(self.origin.accepted + self.tls_origin.accepted, 0)
 
@@ -230,7 +282,10 @@ class TrapTests(NextHopCase):
         await self.start_origins()
         factory, listener = await self.start_hop("socks5h")
         # An address, so that not even the next hop has a name.
-        proxy = await self.start_chained(f"socks5h://127.0.0.1:{listener.port}")
+        proxy = await self.start_chained(
+            *(f"socks5h://127.0.0.1:{listener.port}", "regular", "socks5"),
+            f"reverse:http://only.hop.invalid:{self.origin.port}",
+        )
         url = f"http://only.hop.invalid:{self.origin.port}/echo"
         self.check_echo(
             await self.curl("--proxy", proxy.url, url), f"socks5h://127.0.0.1:{listener.port}"
@@ -240,7 +295,12 @@ class TrapTests(NextHopCase):
         )
         # Its certificate is for another name.
         self.assertIn(b" 502 ", completed.out)
-        self.assertEqual([name for _, name, _ in factory.asked], ["only.hop.invalid"] * 2)
+        for way in (
+            ("--socks5-hostname", f"127.0.0.1:{proxy.listeners[1].port}", url),
+            (f"{proxy.listeners[2].url}/echo",),
+        ):
+            self.check_echo(await self.curl(*way), f"socks5h://127.0.0.1:{listener.port}")
+        self.assertEqual([name for _, name, _ in factory.asked], ["only.hop.invalid"] * 4)
         self.assertNotIn(b"looked up", proxy.process.out)
 
     async def test_it_is_the_proxy_itself(self):
