@@ -24,7 +24,7 @@ ROUTER, ROUTER6 = "198.51.100.1", "fd00:5::1"
 SERVER, SERVER6 = "192.0.2.80", "fd00:9::80"
 """The client's address, the router's on the client's network, and the server's."""
 
-HOST = "origin.test"
+HOST, PINNED = "origin.test", "pinned.test"
 """What the server's certificate is for, besides its addresses."""
 
 # What the kernel does before it knows of a duplicate would only make tests wait.
@@ -114,7 +114,7 @@ class NamespaceTestCase(PKITestCase):
         return process
 
     async def _start_server(self) -> None:
-        certified = issue(HOST, SERVER, SERVER6, issuer=self.root)
+        certified = issue(HOST, PINNED, SERVER, SERVER6, issuer=self.root)
         pem = self.write("server.pem", key_pem(certified) + certified.pem())
         self.origin = self.start_process(
             *self.server.inside, sys.executable, "-m", "tests.functional.service_program", pem

@@ -12,6 +12,7 @@ from tests.functional.namespaces import (
     CLIENT,
     CLIENT6,
     HOST,
+    PINNED,
     SERVER,
     SERVER6,
     NamespaceTestCase,
@@ -136,7 +137,7 @@ class RedirectTests(TransparentTestCase):
         self.assertNotIn("error", proxy.log)
 
     async def test_nobody_listens(self):
-        proxy = await self.start("transparent@0.0.0.0:8080")
+        proxy = await self.start("transparent@0.0.0.0:8080", options=("close_timeout=100ms",))
         await self.apply_rules("--listen", "0.0.0.0:8080", "--interface", "c0")
         completed = await self.curl(f"http://{SERVER}:81/")
         self.assertIn(b"interceptor: connect-refused\n", completed.out)
@@ -162,6 +163,80 @@ class RedirectTests(TransparentTestCase):
         completed = await self.curl("--proxy", "http://198.51.100.1:3128", url)
         self.assertIn(b"X-Seen: regular", completed.out)
         self.check_echo(await self.curl(url), url)
+
+
+class MatrixTests(TransparentTestCase):
+    """By way of each kind of next hop, with each kind of traffic.
+
+    The next hop is on the server's side. It lets everything through untouched.
+    """
+
+    async def start_chained(self, scheme: str) -> ProxyProcess:
+        """Start a next hop, and a proxy that goes by it."""
+        await self.start_inside(
+            self.server,
+            *("regular@[::]:3128", "socks5@[::]:1080"),
+            options=["ignore_hosts=.*"],
+        )
+        # It speaks TLS as itself, with an authority of its own kind.
+        trusted = self.write("trusted.pem", self.ca_file.read_bytes() + self.roots.read_bytes())
+        port = 1080 if scheme.startswith("socks") else 3128
+        proxy = await self.start_inside(
+            *(self.router, "transparent@[::]:8080"),
+            options=[
+                f"ssl_verify_upstream_trusted_ca={trusted}",
+                f"upstream_proxy={scheme}://{SERVER}:{port}",
+                f"ignore_hosts={PINNED}",
+            ],
+            scripts=[self.write("hooks.py", HOOKS)],
+        )
+        await self.apply_rules("--listen", "[::]:8080", "--interface", "c0")
+        return proxy
+
+    async def check_way(self, scheme: str) -> None:
+        """All that the router lets through has come by the next hop."""
+        proxy = await self.start_chained(scheme)
+        await self.check_traffic(proxy, SERVER, CLIENT)
+        await self.check_traffic(proxy, SERVER6, CLIENT6)
+        completed = await self.curl(
+            *("--cacert", self.roots, "--resolve", f"{PINNED}:443:{SERVER}"),
+            f"https://{PINNED}/echo",
+        )
+        self.assertIn(b" 200 OK\r\n", completed.out, completed.err)
+        self.assertNotIn(b"X-Seen", completed.out)
+        self.assertEqual(len(self.accepted), 9)
+        addresses = {line.partition(": ")[2] for line in self.accepted}
+        self.assertEqual(addresses, {SERVER, SERVER6})
+
+    async def test_http(self):
+        await self.check_way("http")
+
+    async def test_https(self):
+        await self.check_way("https")
+
+    async def test_socks5(self):
+        await self.check_way("socks5")
+
+    async def test_socks5h(self):
+        await self.check_way("socks5h")
+
+    async def test_nothing_is_dialled_where_the_next_hop_is_down(self):
+        told = b"upstream-proxy-unreachable"
+        for scheme in ("http", "https", "socks5", "socks5h"):
+            proxy = await self.start_inside(
+                *(self.router, "transparent@0.0.0.0:8080"),
+                options=[f"upstream_proxy={scheme}://{SERVER}:3128", "close_timeout=100ms"],
+            )
+            await self.apply_rules("--listen", "0.0.0.0:8080", "--interface", "c0")
+            for url in (f"http://{SERVER}/", f"https://{SERVER}/"):
+                completed = await self.curl(url)
+                self.assertIn(b"interceptor: %b\n" % told, completed.out)
+            telnet = await self.curl("--upload-file", "-", f"telnet://{SERVER}:25")
+            self.assertEqual(telnet.out, b"")
+            await proxy.process.until(lambda process: process.out.count(told) == 3)
+            proxy.process.signal(signal.SIGTERM)
+            await proxy.process.ended(STOP_TIMEOUT)
+        self.assertEqual(self.accepted, [])
 
 
 class LocalTests(TransparentTestCase):
