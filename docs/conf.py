@@ -13,6 +13,7 @@ CHECKOUT = HERE.parent
 sys.path.insert(0, str(CHECKOUT))
 
 from interceptor import __version__  # noqa: E402
+from interceptor.addons.protocols import PROTOCOL_HOOKS  # noqa: E402
 from interceptor.filters import reference as filters  # noqa: E402
 from interceptor.hooks import reference as hooks  # noqa: E402
 from interceptor.model import optionreference as options  # noqa: E402
@@ -88,7 +89,7 @@ def write_generated(directory: Path) -> None:
     directory.mkdir(exist_ok=True)
     parts = {
         "filters.inc": filters.as_rst(),
-        "hooks.inc": hooks.as_rst(),
+        "hooks.inc": hooks.as_rst(PROTOCOL_HOOKS),
         "options.inc": options.as_rst(core_options()),
         "scripts.inc": describe_scripts(CHECKOUT / "scripts"),
         "trust.inc": describe_trust(),

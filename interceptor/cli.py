@@ -187,9 +187,10 @@ def options(toml: bool) -> None:
 @commands.command()
 def hooks() -> None:
     """Print the reference of all hooks."""
+    from interceptor.addons.protocols import PROTOCOL_HOOKS
     from interceptor.hooks.reference import as_text
 
-    emit(as_text())
+    emit(as_text(PROTOCOL_HOOKS))
 
 
 @commands.command()
@@ -214,12 +215,13 @@ def check(scripts: tuple[str, ...], assignments: tuple[str, ...]) -> int:
 
     Nothing else is read: no configuration file, no environment variable.
     """
+    from interceptor.addons.protocols import PROTOCOLS
     from interceptor.hooks.check import check as find_problems
     from interceptor.model.coreoptions import core_options
 
     options = core_options()
     options.set(*assignments, source="--set", defer=True)
-    problems = find_problems(scripts, options)
+    problems = find_problems(scripts, options, PROTOCOLS)
     for problem in problems:
         emit(escape_controls(str(problem)))
     if not problems:

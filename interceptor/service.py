@@ -16,11 +16,12 @@ from zope.interface import implementer
 
 from interceptor.addons.onboarding import Onboarding
 from interceptor.addons.printer import keep_printer
+from interceptor.addons.protocols import declare_protocols
 from interceptor.errors import ModeError, OptionsError
 from interceptor.hooks.addons import AddonChain
 from interceptor.hooks.interfaces import IMaster
 from interceptor.layers import rules
-from interceptor.layers.destinations import by_name
+from interceptor.layers.destinations import by_name, check_modes
 from interceptor.layers.environment import Environment
 from interceptor.layers.session import ProxyFactory
 from interceptor.model.coreoptions import core_options
@@ -156,12 +157,14 @@ class InterceptorService(Service):
         self._unsubscribe = self.options.subscribe(self._options_changed)
         try:
             self.addons.start()
+            declare_protocols(self.addons)
             self.addons.add(
                 Onboarding(self.environment.internal_hosts, lambda: self.authority),
                 *self._first_addons,
             )
             self.addons.load_scripts()
             self.options.check_deferred()
+            check_modes(modes, self.addons.bus.declared.layers)
             self.environment.prepare()
             self._check_backends()
             self._configure_connector()

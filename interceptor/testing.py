@@ -31,11 +31,13 @@ from twisted.internet.protocol import Protocol, ServerFactory
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from interceptor.errors import RemoteProtocolError
+from interceptor.addons.protocols import declare_protocols
+from interceptor.errors import ModeError, RemoteProtocolError
 from interceptor.hooks.addons import AddonChain
 from interceptor.hooks.events import EVENTS, PER_ADDON
 from interceptor.hooks.scripts import Script
 from interceptor.layers import rules
+from interceptor.layers.destinations import check_modes
 from interceptor.layers.environment import Environment
 from interceptor.layers.session import ProxyFactory
 from interceptor.model.connections import ClientConnection, ServerConnection
@@ -142,7 +144,7 @@ class EventRecorder:
             setattr(self, name, self._hook(name, actions.get(name)))
 
     def _hook(self, name: str, action: Callable[..., Any] | None) -> Callable[..., Any]:
-        if not EVENTS[name].arguments:
+        if name in EVENTS and not EVENTS[name].arguments:
 
             def silent() -> Any:
                 self.events.append((name, None))
@@ -181,6 +183,7 @@ class HookTester:
         self.chain = AddonChain(self.options, reactor=self.clock, master=master)
         self.chain.start()
         try:
+            declare_protocols(self.chain)
             for addon in addons:
                 self.chain.add(Script(addon) if isinstance(addon, str) else addon)
             self.options.check_deferred()
@@ -199,7 +202,7 @@ class HookTester:
 
         Raises `interceptor.errors.HookFailed` as the proxy would meet it.
         """
-        fire = getattr(self.chain.bus, event)
+        fire = self.chain.bus.get(event)
         return None if fire is None else fire(argument)
 
     def close(self) -> Deferred[None]:
@@ -234,7 +237,13 @@ class MemoryProxy:
         self.options.subscribe(lambda options, updated: self.environment.options_changed(updated))
         self.environment.proxy = self.tester.chain.proxy
         self.environment.options_changed()
-        self.factory = ProxyFactory(self.environment, parse_mode(mode))
+        spec = parse_mode(mode)
+        try:
+            check_modes([spec], self.bus.declared.layers)
+        except ModeError:
+            self.tester.close()
+            raise
+        self.factory = ProxyFactory(self.environment, spec)
         self.factory.open()
         self.network.listen(PROXY_ADDRESS, self.factory)
 

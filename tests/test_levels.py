@@ -40,6 +40,7 @@ LEVELS: Mapping[str, int] = {
     "console": 7,
     "garbage": 7,
     "launch": 7,
+    "redis": 7,
     "service": 7,
     "stdout": 7,
     "testing": 7,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from interceptor.model.headers import Headers
     from interceptor.model.http import Request, Response
     from interceptor.model.message import Message
+    from interceptor.model.messageflow import MessageFlow
     from interceptor.model.tcpflow import TCPFlow
 
 URL_LIMIT: Final = 2000
@@ -162,7 +163,35 @@ def tcp_summary(flow: TCPFlow, style: Style = PLAIN) -> str:
     return f"{fields} {duration}{_error(flow, style)}"
 
 
-def _tcp_server(flow: TCPFlow) -> str:
+def protocol_summary(flow: MessageFlow, style: Style = PLAIN) -> str:
+    """Client, protocol, server, messages and bytes from either peer, milliseconds."""
+    fields = (
+        f"{_protocol(flow, style)} {flow.messages_from_client} {flow.messages_from_server} "
+        f"{size_text(flow.bytes_from_client)} {size_text(flow.bytes_from_server)}"
+    )
+    end = flow.timestamp_end
+    if end is None:
+        return f"{fields} -{_error(flow, style)}"
+    duration = milliseconds_text(max(0.0, end - flow.timestamp_created))
+    return f"{fields} {duration}{_error(flow, style)}"
+
+
+def protocol_message_line(flow: MessageFlow, style: Style = PLAIN) -> str:
+    """Client, protocol, server, which way the latest message goes, and what it says."""
+    message = flow.message
+    sign = ">" if message.from_client else "<"
+    return f"{_protocol(flow, style)} {sign} {escape(cut(str(message), VALUE_LIMIT))}"
+
+
+def _protocol(flow: MessageFlow, style: Style) -> str:
+    client = format_address(flow.client_conn.address)
+    return (
+        f"{style.dim}{client}{style.end} {style.strong}{flow.type.upper()}{style.end} "
+        f"{_tcp_server(flow)}"
+    )
+
+
+def _tcp_server(flow: Flow) -> str:
     return escape(cut(format_address(flow.server_conn.address), URL_LIMIT))
 
 

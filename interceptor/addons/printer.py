@@ -14,6 +14,8 @@ from interceptor.addons.flowtext import (
     Style,
     body_lines,
     connect_summary,
+    protocol_message_line,
+    protocol_summary,
     request_head,
     response_head,
     summary,
@@ -27,6 +29,7 @@ from interceptor.filters.expression import Filter, parse
 if TYPE_CHECKING:
     from interceptor.hooks.addons import AddonChain
     from interceptor.model.flow import Flow, HTTPFlow
+    from interceptor.model.messageflow import MessageFlow
     from interceptor.model.options import Options
     from interceptor.model.tcpflow import TCPFlow
 
@@ -34,11 +37,11 @@ if TYPE_CHECKING:
 class Printer:
     """An addon that prints flows as they end, in the order in which they end.
 
-    The options it heeds: ``flow_detail`` (0 prints nothing, 1 a line, 2 the headers as well, 3 the
-    bodies as well), ``view_filter`` and ``color``. ``reveal`` shows the values of
-    ``Authorization``, ``Cookie`` and the like. A CONNECT tunnel gets its line when it is asked
-    for, and another if it fails. A connection that is passed on as it is gets one at its end, and
-    so does a WebSocket.
+    The options it heeds: ``flow_detail`` (0 prints nothing, 1 a line, 2 the headers as well, and
+    the messages of other protocols, 3 the bodies as well), ``view_filter`` and ``color``.
+    ``reveal`` shows the values of ``Authorization``, ``Cookie`` and the like. A CONNECT tunnel gets
+    its line when it is asked for, and another if it fails. A connection that is passed on as it is
+    gets one at its end, and so does a WebSocket.
 
     It only observes: bodies are not kept for its sake, so that as a rule it has none to print and
     none to search. `BodyPrinter` is for those, and `keep_printer` for choosing.
@@ -94,6 +97,10 @@ class Printer:
         if self._chosen(flow):
             self._output.write(tcp_summary(flow, self._style))
 
+    def protocol_end(self, flow: MessageFlow) -> None:
+        if self._chosen(flow):
+            self._output.write(protocol_summary(flow, self._style))
+
     def done(self) -> Deferred[None]:
         return self._output.drain()
 
@@ -116,7 +123,15 @@ class Printer:
         self._output.write("\n".join(lines))
 
 
-class BodyPrinter(Printer):
+class MessagePrinter(Printer):
+    """A printer that shows each message of other protocols as well, a line for each."""
+
+    def protocol_message(self, flow: MessageFlow) -> None:
+        if self._chosen(flow):
+            self._output.write(protocol_message_line(flow, self._style))
+
+
+class BodyPrinter(MessagePrinter):
     """A printer for whose sake bodies are gathered, so that they can be printed and searched."""
 
     observes_only = False
@@ -164,7 +179,9 @@ def keep_printer(
 
     def fit(options: Options, updated: set[str]) -> None:
         nonlocal printer
-        kind = BodyPrinter if needs_bodies(options) else Printer
+        kind = MessagePrinter if options.flow_detail > 1 else Printer
+        if needs_bodies(options):
+            kind = BodyPrinter
         wanted = options.flow_detail > 0
         if printer is not None and not (wanted and type(printer) is kind):
             gone, printer = printer, None

@@ -36,6 +36,11 @@ class LayerDeclaration:
     name: str
     factory: Callable[..., Any]
 
+    def port(self, encrypted: bool) -> int:
+        """Return the port of servers that are named without one; 0 where they have to be."""
+        found = getattr(self.factory, "tls_port" if encrypted else "port", None)
+        return found or getattr(self.factory, "port", None) or 0
+
     @property
     def option(self) -> str:
         """The option that has the hosts with which it is spoken."""
@@ -118,4 +123,5 @@ def _method(name: str, documentation: str) -> Method:
         """Is replaced by the event's own text."""
 
     event.__doc__ = documentation
-    return fromFunction(event, name=name)
+    made: Method = fromFunction(event, name=name)
+    return made

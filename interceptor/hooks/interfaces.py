@@ -340,7 +340,8 @@ class IProtocolHooks(Interface):
     Each of these stands in, in an addon that has no hook of that name, for the protocol's own
     event: ``protocol_message`` for ``redis_command``, say. ``flow.type`` is the protocol's name, as
     in ``redis``. ``flow.kill()`` ends both connections, ``flow.intercept()`` holds everything
-    after the event until ``flow.resume()``, ``flow.inject(message)`` sends a message of our own.
+    after the event until ``flow.resume()``, and ``flow.inject(to_client, message)`` sends a message
+    of your own, now or at any later time.
     """
 
     taggedValue("title", "Events of other protocols")

@@ -7,8 +7,25 @@ from __future__ import annotations
 
 from interceptor.layers.context import Context, Layer, RootLayer
 from interceptor.layers.http import HTTPLayer
+from interceptor.layers.messages import MessageLayer
 from interceptor.layers.socks5 import SOCKS5Layer
 from interceptor.layers.tcp import TCPLayer
 from interceptor.layers.tls import TLSLayer
+from interceptor.model.messageflow import BytesMessage, Message, MessageFlow
+from interceptor.wire.messagecodec import Buffer, MessageCodec
 
-__all__ = ["Context", "HTTPLayer", "Layer", "RootLayer", "SOCKS5Layer", "TCPLayer", "TLSLayer"]
+__all__ = [
+    "Buffer",
+    "BytesMessage",
+    "Context",
+    "HTTPLayer",
+    "Layer",
+    "Message",
+    "MessageCodec",
+    "MessageFlow",
+    "MessageLayer",
+    "RootLayer",
+    "SOCKS5Layer",
+    "TCPLayer",
+    "TLSLayer",
+]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from zope.interface import implementer
 
 from interceptor.interfaces import ILayer
 
 if TYPE_CHECKING:
+    from interceptor.layers.destinations import Destination
     from interceptor.layers.environment import Environment
+    from interceptor.layers.serverside import ServerSide
     from interceptor.layers.session import Session
     from interceptor.model.connections import ClientConnection, ServerConnection
     from interceptor.model.modes import ModeSpec
@@ -58,7 +60,12 @@ class Context:
 class Layer:
     """Base of the layers of this package. Subclasses override `start`."""
 
-    name = "layer"
+    name: ClassVar[str] = "layer"
+
+    server: ServerSide | None = None
+    """The connection to the server, where there is one already that this layer shall use."""
+    destination: Destination | None = None
+    """The scheme, the host and the port of the server, all in bytes but the port, if known."""
 
     def __init__(self, context: Context) -> None:
         self.context = context
@@ -92,6 +99,20 @@ class Layer:
     def seen(self) -> bytes:
         """The bytes that the client sent and no layer consumed yet."""
         return self.context.seen
+
+    @property
+    def address(self) -> tuple[str, int] | None:
+        """The host and the port of the server, if the layer is for one."""
+        if self.destination is None:
+            return None
+        return (self.destination[1].decode("utf-8", "surrogateescape"), self.destination[2])
+
+    @classmethod
+    def instead_of(cls, layer: Layer) -> Self:
+        """Make a layer to be returned from ``next_layer`` in the place of the one proposed."""
+        make: Any = cls
+        made: Self = make(layer.context, server=layer.server, destination=layer.destination)
+        return made
 
     def start(self, data: bytes) -> None:
         raise TypeError(f"{type(self).__name__} cannot be started")

@@ -39,6 +39,7 @@ class Settings:
     store_streamed_limit: int
     stream_grpc: bool
     sse_event_limit: int
+    message_size_limit: int
     http_framing: str
     head_size_limit: int
     header_count_limit: int

@@ -66,7 +66,7 @@ class HTTPLayer(Layer):
         self.rewrite_host = rewrite_host
         self.servers: ServerPool = context.session.servers
         self.mode_name = context.mode.name
-        self._server = server
+        self.server = server
         # By whom, and by which field, the connection's last request was let in.
         self._admitted: tuple[ProxyAuthentication, bytes] | None = None
         # What a flow has before it is known where it goes: in a tunnel the server at its end, else
@@ -74,9 +74,9 @@ class HTTPLayer(Layer):
         self.first_server_conn = ServerConnection(None) if server is None else server.server_conn
 
     def start(self, data: bytes) -> None:
-        if self._server is not None and self.destination is not None:
+        if self.server is not None and self.destination is not None:
             # The tunnel's connection is there already: it serves the first request.
-            self.servers.adopt(self._server, self.destination).release()
+            self.servers.adopt(self.server, self.destination).release()
         elif (
             self.destination is not None
             and self.context.environment.settings.connection_strategy == "eager"
@@ -241,7 +241,7 @@ class NotTLSLayer(HTTPLayer):
     name = "not-tls"
 
     def start(self, data: bytes) -> None:
-        server, self._server = self._server, None
+        server, self.server = self.server, None
         if server is not None:
             server.close()
         self.context.session.side.use(HTTP1ServerProtocol(self), data)

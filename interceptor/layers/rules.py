@@ -9,7 +9,7 @@ from zope.interface import moduleProvides
 
 from interceptor.interfaces import IRules
 from interceptor.layers.backends import BackendHTTPLayer, BackendTLSLayer
-from interceptor.layers.destinations import RAW, by_name, mode_destination
+from interceptor.layers.destinations import RAW, by_name, mode_destination, named_layer
 from interceptor.layers.detect import http_agreed
 from interceptor.layers.http import HTTPLayer, NotTLSLayer
 from interceptor.layers.socks5 import SOCKS5Layer
@@ -43,7 +43,7 @@ _PERHAPS_HTTP = re.compile(_START + rb"{0,64}+(?:[ \t][^\r\n]{0,8192})?\Z")
 def first_layer(context: Context, data: bytes) -> Layer | None:
     """Return what a client speaks to the proxy itself, or None where more bytes are needed."""
     mode = context.mode
-    destination = mode_destination(mode)
+    destination = mode_destination(mode, context.environment.hooks.declared.layers)
     named = by_name(mode)
     if data[0] == 0x16 and not context.client_conn.tls_established:
         tls = looks_like_tls(data)
@@ -69,9 +69,10 @@ def tunnel_layer(
     if _raw_by_option(context, server, destination):
         # In a tunnel it is the client who decides whether TLS is spoken with the server.
         return _raw_layer(context, data, server, destination, encrypted=True)
-    if _perhaps_http2(data):
+    chosen = named_layer(context, server, destination)
+    if chosen is None and _perhaps_http2(data):
         return None
-    if _HTTP.match(data):
+    if chosen is None and _HTTP.match(data):
         if _ignored(context, server, destination):
             return TCPLayer(context, server, destination)
         if destination[0] == b"http" and destination[2] == _HTTPS_PORT:
@@ -80,7 +81,7 @@ def tunnel_layer(
     tls = looks_like_tls(data)
     if tls:
         return TLSLayer(context, (b"https", *destination[1:]), server)
-    if tls is None or _PERHAPS_HTTP.match(data):
+    if tls is None or (chosen is None and _PERHAPS_HTTP.match(data)):
         return None
     return relay_layer(context, server, destination)
 
@@ -118,14 +119,20 @@ def _raw_layer(
                 return BackendHTTPLayer(context, destination, server=server)
             if _PERHAPS_HTTP.match(data):
                 return None
-    return TCPLayer(context, server, destination)
+    if encrypted:
+        return TCPLayer(context, server, destination)
+    return relay_layer(context, server, destination)
 
 
 def relay_layer(context: Context, server: ServerSide | None, destination: Destination) -> Layer:
     """Return the layer for all that is not understood: it passes bytes on as they are.
 
-    But where the peers agreed on HTTP, that is what it is, right or wrong.
+    But where the peers agreed on HTTP, that is what it is, right or wrong; and where the operator
+    has named a layer, it is that one, unless the server is to be left alone.
     """
+    named = named_layer(context, server, destination)
+    if named is not None and not _ignored(context, server, destination):
+        return named
     if http_agreed(context, destination):
         return _http_layer(context, server, destination)
     return TCPLayer(context, server, destination)

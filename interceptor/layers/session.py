@@ -10,7 +10,7 @@ from twisted.internet.protocol import Factory, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from interceptor.errors import HookFailed, UpstreamError
+from interceptor.errors import HookFailed, ModeError, UpstreamError
 from interceptor.layers.context import Context, RootLayer
 from interceptor.layers.destinations import RAW, by_name, mode_destination
 from interceptor.layers.detect import DetectProtocol, Tunnel
@@ -128,7 +128,12 @@ class Session(SideProtocol):
             return
         self._accepted = True
         early, self._early = self._early, b""
-        destination = mode_destination(self.mode)
+        try:
+            layers = self.environment.hooks.declared.layers
+            destination = mode_destination(self.mode, layers)
+        except ModeError as error:
+            self._refuse(str(error))
+            return
         if by_name(self.mode):
             default = self.environment.backends.default
             destination = None if default is None else default.destination

@@ -39,11 +39,11 @@ class TCPLayer(Layer):
     ) -> None:
         super().__init__(context)
         self.passthrough = passthrough
-        self._server = server
-        self._destination = destination
+        self.server = server
+        self.destination = destination
 
     def start(self, data: bytes) -> None:
-        server, destination = self._server, self._destination
+        server, destination = self.server, self.destination
         if server is None and destination is None:
             self.context.session.side.abort()
         elif has_listeners(self.context.environment.hooks):

@@ -92,7 +92,7 @@ class TLSLayer(Layer):
     ) -> None:
         super().__init__(context)
         self.destination = destination
-        self._server = server
+        self.server = server
         self._below: Side = context.session.side
 
     def start(self, data: bytes) -> None:
@@ -127,7 +127,7 @@ class TLSLayer(Layer):
                 await self._ask_server(hello)
             except UpstreamError as error:
                 failure = error
-                self._server = None
+                self.server = None
                 if self._raw or (hello.alpn and _UNDERSTAND_PAGES.isdisjoint(hello.alpn)):
                     # It would not understand a page: an alert is all that can be said.
                     self._log(hello, error)
@@ -141,9 +141,9 @@ class TLSLayer(Layer):
         return self.destination[1].decode("utf-8", "surrogateescape"), self.destination[2]
 
     def _server_address(self) -> str | None:
-        if self._server is None or self._server.server_conn.ip_address is None:
+        if self.server is None or self.server.server_conn.ip_address is None:
             return None
-        return self._server.server_conn.ip_address[0]
+        return self.server.server_conn.ip_address[0]
 
     def _asks_first(self) -> bool:
         if self.destination is None or self.destination[0] not in ENCRYPTED:
@@ -151,7 +151,7 @@ class TLSLayer(Layer):
         environment = self.context.environment
         if environment.internal(self.destination[1]) is not None:
             return False
-        return self._server is not None or environment.settings.connection_strategy != "lazy"
+        return self.server is not None or environment.settings.connection_strategy != "lazy"
 
     async def _ask_server(self, hello: ClientHello) -> None:
         """Shake hands with the server, as the client would have done."""
@@ -164,10 +164,10 @@ class TLSLayer(Layer):
             sni = None if is_address(host) else host
         offer = Offer(sni or host, sni, self._spoken(hello.alpn))
         servers.offer(host, port, offer)
-        if self._server is None:
-            self._server = await servers.connect((host, port))
+        if self.server is None:
+            self.server = await servers.connect((host, port))
         if not self._secured:
-            self._server = await secure(self._server, host, offer)
+            self.server = await secure(self.server, host, offer)
 
     # The answer
 
@@ -176,8 +176,8 @@ class TLSLayer(Layer):
         below = self._below
         chosen: tuple[bytes, ...] = () if self._raw else _HTTP
         names = self._names(hello)
-        if self._server is not None:
-            conn = self._server.server_conn
+        if self.server is not None:
+            conn = self.server.server_conn
             if conn.tls_established:
                 chosen = () if conn.alpn is None else (conn.alpn,)
                 if conn.cert is not None:
@@ -225,7 +225,7 @@ class TLSLayer(Layer):
     @property
     def _secured(self) -> bool:
         """Whether we speak TLS with the server already, which the client was not waited for."""
-        return self._raw and self._server is not None and self._server.server_conn.tls_established
+        return self._raw and self.server is not None and self.server.server_conn.tls_established
 
     def _spoken(self, alpn: tuple[bytes, ...]) -> tuple[bytes, ...]:
         """Of what the client offers, what may be spoken with the server."""
@@ -268,9 +268,9 @@ class TLSLayer(Layer):
             session.servers.fail(self.destination, failure, context.server_conn)
         if self._raw:
             rules = context.environment.rules
-            switch(context, rules.relay_layer(context, self._server, self.destination), b"")
+            switch(context, rules.relay_layer(context, self.server, self.destination), b"")
             return
-        Tunnel(context, self._server, self.destination).start(b"")
+        Tunnel(context, self.server, self.destination).start(b"")
 
     # Other ends
 
@@ -286,7 +286,7 @@ class TLSLayer(Layer):
         if self._secured:
             # The client will speak TLS with the server by itself.
             self._let_go()
-        layer = TCPLayer(self.context, self._server, plain, passthrough=reason)
+        layer = TCPLayer(self.context, self.server, plain, passthrough=reason)
         switch(self.context, layer, hello.raw)
 
     def _client_failed(self, hello: ClientHello, error: TLSError) -> None:
@@ -365,9 +365,9 @@ class TLSLayer(Layer):
             below.close(self.context.environment.settings.close_timeout, linger=True)
 
     def _let_go(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        if self.server is not None:
+            self.server.close()
+            self.server = None
 
 
 class _HelloProtocol(SideProtocol):

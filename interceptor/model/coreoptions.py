@@ -120,6 +120,13 @@ CORE_OPTIONS: Final[tuple[Option, ...]] = (
             "How much of a streamed body store_streamed_bodies keeps; what is beyond is marked "
             "as cut off.",
         ),
+        size(
+            "message_size_limit",
+            64 * _M,
+            "Largest message of the protocols that consist of messages (Redis, SMTP, …); a larger "
+            "one ends the connection.",
+            minimum=1024,
+        ),
         flag("stream_grpc", True, "Stream gRPC messages instead of gathering them."),
         size(
             "sse_event_limit",

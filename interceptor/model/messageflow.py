@@ -42,6 +42,9 @@ class Message:
 
     __hash__ = None  # type: ignore[assignment]
 
+    def __str__(self) -> str:
+        return self.raw.decode("utf-8", "backslashreplace")
+
     def __repr__(self) -> str:
         arrow = "->" if self.from_client else "<-"
         return f"<{type(self).__name__} {arrow} {len(self.raw)} bytes>"
@@ -53,6 +56,9 @@ class BytesMessage(Message):
     def __init__(self, from_client: bool, content: bytes) -> None:
         super().__init__(from_client, content)
         self.content = content
+
+    def __str__(self) -> str:
+        return self.content.decode("utf-8", "backslashreplace")
 
 
 class MessageControl(FlowControl, Protocol):
@@ -108,17 +114,17 @@ class MessageFlow(Flow):
         """The message that the event is about: the latest one. None before the first."""
         return self.messages[-1] if self.messages else None
 
-    def inject(self, message: Message) -> None:
-        """Send a message of our own to the peer that it does not come from.
+    def inject(self, to_client: bool, message: Message) -> None:
+        """Send a message of our own to the client or to the server.
 
-        ``message.from_client`` says whose it seems to be: one from the client goes to the server.
-        It is sent at once, so in front of the message whose hook is running; no hook is called for
-        it. Raises `RuntimeError` where the flow is over.
+        It is sent as soon as may be, so in front of the message whose hook is running; no hook is
+        called for it. Raises `RuntimeError` where the flow is over.
         """
         control = self._control
         if control is None:
             raise RuntimeError("the flow is over: nothing can be injected")
         message.injected = True
+        message.from_client = not to_client
         control.injected(message)
 
     def copy(self) -> MessageFlow:

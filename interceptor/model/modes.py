@@ -37,6 +37,9 @@ _MODE_SYNTAX: Final = (
 _SERVER_SYNTAX: Final = (
     "`http://HOST[:PORT]`, `https://HOST[:PORT]`, `tcp://HOST:PORT` or `tls://HOST:PORT`"
 )
+SCHEMES: Final = ", ".join(_REVERSE_PORTS)
+"""The schemes of servers that need no layer by that name, for messages."""
+_SCHEME = re.compile(r"[a-z][a-z0-9]{0,32}", re.ASCII)
 _LISTEN_SYNTAX: Final = "PORT, HOST:PORT, [V6]:PORT or a Twisted endpoint string"
 _NO_CREDENTIALS: Final = "credentials are not part of a mode"
 # `reverse:http://user:password`, as `reverse:http://user:password@host` begins.
@@ -91,9 +94,18 @@ class ModeSpec:
             return self.kind
         if self.kind == "upstream":
             return f"{self.kind}:{self.next_hop}"
-        port = "" if self.port == _REVERSE_PORTS[self.scheme] else f":{self.port}"
+        port = "" if self.port == _REVERSE_PORTS.get(self.scheme, 0) else f":{self.port}"
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.kind}:{self.scheme}://{host}{port}"
+
+    @property
+    def names_layer(self) -> bool:
+        """Whether ``scheme`` is the name of a layer, which an addon may declare.
+
+        Nobody can tell before the addons are there whether one does, and what its port is: unless
+        it was written, ``port`` is 0.
+        """
+        return self.kind == "reverse" and self.scheme not in ("", *_REVERSE_PORTS)
 
     @property
     def next_hop(self) -> NextHop | None:
@@ -159,7 +171,7 @@ def _parse_kind(mode: str) -> tuple[str, str, str, int]:
             raise ModeError(f"nothing but @LISTEN can follow `{kind}`")
         return kind, "", "", 0
     if kind == "reverse":
-        scheme, host, port = parse_server(rest)
+        scheme, host, port = parse_server(rest, layers=True)
         return kind, scheme, host, port
     if kind == "upstream":
         hop = parse_next_hop(rest)
@@ -168,22 +180,24 @@ def _parse_kind(mode: str) -> tuple[str, str, str, int]:
     raise ModeError(f"expected {_MODE_SYNTAX}{near}")
 
 
-def parse_server(url: str) -> tuple[str, str, int]:
-    """The scheme, host and port of a server of reverse mode. Raises `ModeError`."""
+def parse_server(url: str, *, layers: bool = False) -> tuple[str, str, int]:
+    """The scheme, host and port of a server of reverse mode. Raises `ModeError`.
+
+    With ``layers`` the scheme may be the name of a layer, of which nothing is known here.
+    """
     scheme, separator, authority = url.partition("://")
     if not separator:
         raise ModeError(f"{shown(url)} is no server: expected {_SERVER_SYNTAX}")
     scheme = scheme.lower()
-    if scheme not in _REVERSE_PORTS:
-        supported = ", ".join(_REVERSE_PORTS)
-        raise ModeError(f"scheme {shown(scheme)} is not supported, only {supported} are")
+    if scheme not in _REVERSE_PORTS and not (layers and _SCHEME.fullmatch(scheme)):
+        raise ModeError(f"scheme {shown(scheme)} is not supported, only {SCHEMES} are")
     authority = authority.removesuffix("/")
     if re.search(r"[/?#\\]", authority):
         raise ModeError("the URL of a server has no path and no query")
     host, port = split_host_port(authority)
     if port:
         return scheme, check_host(host), check_port(port, 1)
-    default = _REVERSE_PORTS[scheme]
+    default = _REVERSE_PORTS.get(scheme, 0)
     if default is None:
         raise ModeError(f"a server of scheme `{scheme}` needs a port: `{scheme}://HOST:PORT`")
     return scheme, check_host(host), default

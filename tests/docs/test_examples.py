@@ -144,6 +144,17 @@ class HookTests(ProxyTestCase):
         self.assertEqual(recorder.arguments("error")[0].error.code, "killed")
 
 
+class ProtocolTests(ProxyTestCase):
+    def test_redis(self):
+        proxy = self.proxy(example("redis_edit.py"), mode="reverse:redis://cache.test")
+        origin = proxy.origin("cache.test", 6379)
+        client = proxy.client().send(b"FLUSHALL\r\nGET flag:a\r\nTTL a\r\n")
+        self.assertEqual(client.take(), b"-NOPERM not through this proxy\r\n")
+        self.assertIn(b"\r\nstaging:flag:a\r\n", origin.received)
+        origin.send(b"$1\r\n1\r\n:10\r\n")
+        self.assertEqual(client.received, b"$1\r\n1\r\n:-1\r\n")
+
+
 class ScriptTests(ProxyTestCase):
     def test_own_options(self):
         proxy = self.proxy(example("options.py"), greeting="good morning", greeting_pause="1m")

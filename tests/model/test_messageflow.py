@@ -51,7 +51,7 @@ class MessageFlowTests(SynchronousTestCase):
         self.assertEqual(made.messages[0].content, b"1")
 
     def test_nothing_can_be_sent_when_it_is_over(self) -> None:
-        self.assertRaises(RuntimeError, flow().inject, BytesMessage(True, b"1"))
+        self.assertRaises(RuntimeError, flow().inject, True, BytesMessage(True, b"1"))
 
     def test_representation(self) -> None:
         self.assertEqual(

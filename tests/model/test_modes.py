@@ -117,11 +117,18 @@ class ModeTests(SynchronousTestCase):
         for text in ("reverse:", "reverse:example.org"):
             self.assertIn("is no server: expected `http://HOST[:PORT]`, ", self.refused(text))
 
-    def test_schemes_that_are_not_supported(self):
+    def test_schemes_that_are_none(self):
         self.assertIn(
-            "scheme `ftp` is not supported, only http, https, tcp, tls are",
-            self.refused("reverse:ftp://a"),
+            "scheme `f-t-p` is not supported, only http, https, tcp, tls are",
+            self.refused("reverse:f-t-p://a"),
         )
+
+    def test_schemes_that_are_names_of_layers(self):
+        for text, port in (("reverse:redis://a", 0), ("reverse:redis://a:80", 80)):
+            mode = parse_mode(text)
+            self.assertEqual((mode.names_layer, mode.port, mode.name), (True, port, text))
+        self.assertFalse(parse_mode("reverse:tls://a:1").names_layer)
+        self.assertFalse(parse_mode("regular").names_layer)
 
     def test_what_is_no_server(self):
         for text in (

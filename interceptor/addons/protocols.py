@@ -1,0 +1,26 @@
+"""The protocols, besides those of the web, that the proxy brings along."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from interceptor.addons import redis
+from interceptor.hooks.loader import Loader
+
+if TYPE_CHECKING:
+    from zope.interface.interface import InterfaceClass
+
+    from interceptor.hooks.addons import AddonChain
+
+PROTOCOLS: Final = (redis,)
+"""Modules that are addons, each of which declares a layer."""
+
+PROTOCOL_HOOKS: Final[tuple[InterfaceClass, ...]] = (redis.IRedisHooks,)
+"""The interfaces of their events, for the reference."""
+
+
+def declare_protocols(chain: AddonChain) -> None:
+    """Declare all of them for good, before any addon is there."""
+    loader = Loader(chain.options, declared=chain.bus.declared)
+    for module in PROTOCOLS:
+        module.load(loader)

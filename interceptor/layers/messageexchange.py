@@ -1,0 +1,368 @@
+"""Passing messages on between a client and a server, one after another, as a codec reads them."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from twisted.internet.error import ConnectionDone
+from twisted.internet.protocol import connectionDone
+
+from interceptor.errors import InterceptorError, RemoteProtocolError, UpstreamError
+from interceptor.layers.conversation import Conversation
+from interceptor.layers.detect import Tunnel, switch
+from interceptor.layers.failures import ClientGoneError, KilledError
+from interceptor.layers.serverside import ServerSide, start
+from interceptor.layers.task import Task, Wakeup
+from interceptor.layers.tcp import TCPLayer
+from interceptor.model.connections import format_address
+from interceptor.net.gate import BACKLOG, SETUP
+from interceptor.net.sides import Side, SideProtocol
+
+if TYPE_CHECKING:
+    from twisted.python.failure import Failure
+
+    from interceptor.layers.messages import MessageLayer
+    from interceptor.model.messageflow import Message
+    from interceptor.wire.messagecodec import MessageCodec
+
+_HIGH_WATER: Final = 65536
+"""Bytes of messages that wait for their turn, from which on their sender is not read."""
+
+
+class MessageExchange:
+    """One conversation: reads messages, shows them to hooks, and passes them on.
+
+    One task does all of it, so that no two messages are under way at the same time. A direction
+    whose receiver is slow is left alone until it has caught up; the other one goes on.
+    """
+
+    def __init__(self, layer: MessageLayer, codec: MessageCodec) -> None:
+        context = layer.context
+        self._layer = layer
+        self._context = context
+        self._settings = context.environment.settings
+        self._talk = Conversation(layer, self._stop, self._inject)
+        self.codec = codec
+        codec.limit = self._settings.message_size_limit
+        self._client = _Intake(self, True)
+        self._server: _Intake | None = None
+        self._held = layer.server
+        self._injected: deque[Message] = deque()
+        self._turn = True
+        self._wakeup: Wakeup | None = None
+        self._replaced = False
+        self._task = Task(self._run(), self._finished)
+
+    def start(self, data: bytes) -> None:
+        """Take over the client's side, on which ``data`` has come."""
+        if self._held is not None:
+            self._talk.flow.server_conn = self._held.server_conn
+            self._held.hold(b"")
+        self._context.session.side.use(self._client, data)
+        self._task.start()
+
+    # The task
+
+    async def _run(self) -> None:
+        await self._talk.begin()
+        if self._held is not None or self._layer.server_first:
+            await self._open()
+        while True:
+            await self._send_injected()
+            message = self._next()
+            if message is not None:
+                await self._pass_on(message)
+                if self.codec.next_layer is not None:
+                    self._replaced = True
+                    return
+            elif self._pass_ends():
+                return
+            else:
+                await self._more()
+
+    def _next(self) -> Message | None:
+        """Take a message that can be passed on, from either peer in turn."""
+        for from_client in (self._turn, not self._turn):
+            if not self._is_full(self._server if from_client else self._client):
+                message = self.codec.next_message(from_client)
+                if message is not None:
+                    self._turn = not from_client
+                    flow = self._talk.flow
+                    if from_client:
+                        flow.messages_from_client += 1
+                    else:
+                        flow.messages_from_server += 1
+                    return message
+        return None
+
+    async def _pass_on(self, message: Message) -> None:
+        talk, codec = self._talk, self.codec
+        data = message.raw
+        if talk.listens(message):
+            before = codec.encode(message) if data and talk.changes(message) else None
+            await talk.tell(message)
+            if before is not None and not message.dropped:
+                # What nobody changed is passed on as it came, even if we would write it otherwise.
+                after = codec.encode(message)
+                data = data if after == before else after
+        if not data and not message.dropped:
+            data = codec.encode(message)
+        await self._send_injected(before=True)
+        if message.dropped:
+            codec.dropped(message)
+        else:
+            await self._send(message, data)
+
+    async def _send(self, message: Message, data: bytes) -> None:
+        receiver = self._client
+        if message.from_client:
+            receiver = self._server or await self._open()
+        if not receiver.side.closing:
+            receiver.side.write(data)
+        self.codec.sent(message)
+
+    async def _send_injected(self, *, before: bool = False) -> None:
+        """Send what hooks have injected; with ``before``, in front of the latest message."""
+        while self._injected:
+            message = self._injected.popleft()
+            message.raw = self.codec.encode(message)
+            self._talk.note_injected(message, before)
+            await self._send(message, message.raw)
+
+    async def _open(self) -> _Intake:
+        """Begin to speak with the server, connecting where nobody has."""
+        side, self._held = self._held, None
+        if side is None:
+            destination = self._layer.destination
+            if destination is None:
+                raise UpstreamError("there is no server to connect to", "no-destination")
+            side = await self._context.session.servers.open(destination, self._talk.flow)
+        intake = self._server = _Intake(self, False)
+        if side.closing:
+            raise self._server_gone()
+        start(side, intake)
+        return intake
+
+    def _pass_ends(self) -> bool:
+        """Pass on that a peer has nothing more to say; return whether all is said."""
+        client, server = self._client, self._server
+        if server is None:
+            return client.ended
+        for sender, receiver in ((client, server), (server, client)):
+            if sender.ended and not sender.end_passed and not self._is_full(receiver):
+                sender.end_passed = True
+                receiver.side.half_close()
+        if server.lost:
+            return server.end_passed
+        return client.end_passed and server.end_passed
+
+    async def _more(self) -> None:
+        """Wait until something has come, or there is room again for what has."""
+        wakeup = self._wakeup = Wakeup(self._forget)
+        for intake in (self._client, self._server):
+            if intake is not None:
+                intake.expect(self._is_full(self._server if intake.from_client else self._client))
+        await wakeup
+
+    def _forget(self) -> None:
+        self._wakeup = None
+
+    def wake(self) -> None:
+        """Something has changed: let the task look, unless it is busy."""
+        wakeup, self._wakeup = self._wakeup, None
+        if wakeup is not None:
+            wakeup.wake()
+
+    @property
+    def busy(self) -> bool:
+        """Whether the task is with an earlier message, or not there yet."""
+        return self._wakeup is None
+
+    def _is_full(self, receiver: _Intake | None) -> bool:
+        if receiver is None or receiver.lost:
+            return False
+        side = receiver.side
+        if not side.writing.paused:
+            return False
+        if not receiver.slow:
+            receiver.slow = True
+            side.when_writable(self._settings.write_timeout).addBoth(receiver.caught_up)
+        return True
+
+    # What the peers do
+
+    def received(self, intake: _Intake, data: bytes) -> None:
+        """Bytes have come."""
+        self._talk.count(intake.from_client, len(data))
+        self.codec.receive(data, intake.from_client)
+        if self.busy and len(self.codec.buffer(intake.from_client)) > _HIGH_WATER:
+            intake.side.reading.pause(BACKLOG)
+        self.wake()
+
+    def ended(self, intake: _Intake) -> None:
+        """A peer will say no more."""
+        intake.ended = True
+        self.codec.receive_end(intake.from_client)
+        self.wake()
+
+    def lost(self, intake: _Intake, reason: Failure) -> None:
+        """A connection is gone. What its peer has said before is still passed on."""
+        clean = intake.ended or reason.check(ConnectionDone) is not None
+        if intake.from_client:
+            if clean and self._pass_ends_reached():
+                self._stop(None)
+            else:
+                self._stop(ClientGoneError("the client closed its connection"))
+        elif clean:
+            self.ended(intake)
+        else:
+            self._stop(self._server_gone())
+
+    def _pass_ends_reached(self) -> bool:
+        return self._client.ended and not len(self.codec.buffer(True))
+
+    def timed_out(self, intake: _Intake) -> None:
+        """A peer has sent nothing for as long as it may."""
+        if intake.partial:
+            who = "client" if intake.from_client else "server"
+            self._stop(
+                RemoteProtocolError(f"the {who} did not end its message in time", "message-timeout")
+            )
+            return
+        other = self._server if intake.from_client else self._client
+        left = None if other is None or other.lost else other.side.deadline.remaining
+        if self.busy or left:
+            # Idle is when neither moves, and no hook is being waited for.
+            intake.side.deadline.set(left or self._settings.tunnel_idle_timeout)
+        else:
+            self._stop(None)
+
+    def write_timed_out(self, intake: _Intake) -> None:
+        """A peer does not take what it is sent."""
+        who = "client" if intake.from_client else "server"
+        self._stop(UpstreamError(f"the {who} stopped reading", "write-timeout"))
+
+    def _server_gone(self) -> InterceptorError:
+        address = format_address(self._talk.flow.server_conn.address)
+        return UpstreamError(f"the connection to {address} was reset", "server-reset")
+
+    # Ends
+
+    def _inject(self, message: Message) -> None:
+        self._injected.append(message)
+        self.wake()
+
+    def _stop(self, error: Exception | None) -> None:
+        """End it all, from outside of the task."""
+        if not self._task.done:
+            self._task.abort(_Over() if error is None else error)
+
+    def _finished(self, error: BaseException | None) -> None:
+        if self._replaced and error is None:
+            self._hand_over()
+            return
+        timeout = self._settings.close_timeout
+        client = self._context.session.side
+        server = self._held if self._server is None else self._server.side
+        if error is None or isinstance(error, _Over):
+            client.close(timeout)
+            if server is not None:
+                server.close(timeout)
+            self._talk.end(None)
+            return
+        if isinstance(error, KilledError) or not isinstance(error, InterceptorError):
+            client.abort()
+            if server is not None:
+                server.abort()
+        elif not client.closing:
+            words = self.codec.refusal(error)
+            if words:
+                client.reading.resume(SETUP)
+                client.write(words)
+                client.close(timeout, linger=True)
+            else:
+                client.abort()
+        if server is not None:
+            # It gets what was passed on before: whole messages.
+            server.close(timeout)
+        self._talk.end(error if isinstance(error, Exception) else None)
+
+    def _hand_over(self) -> None:
+        """Let another layer have the connections."""
+        self._talk.end(None)
+        context, destination = self._context, self._layer.destination
+        data = self.codec.buffer(True).take_rest()
+        server: Side | None = self._held
+        if self._server is not None and not self._server.lost:
+            server = self._server.side
+        if not isinstance(server, ServerSide) or destination is None:
+            context.session.side.abort()
+            return
+        server.hold(self.codec.buffer(False).take_rest())
+        if self.codec.next_layer == "detect":
+            Tunnel(context, server, destination).start(data)
+        else:
+            switch(context, TCPLayer(context, server, destination), data)
+
+
+class _Over(Exception):  # noqa: N818
+    """Everything is said: it ends without a fault."""
+
+
+class _Intake(SideProtocol):
+    """Stands on a side, and hands to the exchange what comes."""
+
+    def __init__(self, exchange: MessageExchange, from_client: bool) -> None:
+        self._exchange = exchange
+        self.from_client = from_client
+        self.ended = self.end_passed = self.lost = False
+        self.slow = False
+        """Whether the peer has not yet taken what it was sent."""
+        self.partial = False
+        """Whether a part of a message has come, so that the rest is due."""
+        settings = exchange._settings
+        self._idle_timeout = settings.tunnel_idle_timeout
+        self._due_timeout = settings.body_timeout if from_client else settings.read_timeout
+
+    def attach(self, side: Side) -> None:
+        super().attach(side)
+        side.deadline.set(self._idle_timeout)
+
+    def dataReceived(self, data: bytes) -> None:
+        self.side.deadline.set(self._due_timeout if self.partial else self._idle_timeout)
+        self._exchange.received(self, data)
+
+    def expect(self, receiver_is_full: bool) -> None:
+        """Read on, unless what has come already finds no room."""
+        if self.lost:
+            return
+        waiting = len(self._exchange.codec.buffer(self.from_client))
+        if receiver_is_full:
+            if waiting > _HIGH_WATER:
+                self.side.reading.pause(BACKLOG)
+            return
+        self.side.reading.resume(BACKLOG)
+        partial = self._exchange.codec.buffer(self.from_client).pending > 0
+        if partial is not self.partial:
+            self.partial = partial
+            self.side.deadline.set(self._due_timeout if partial else self._idle_timeout)
+
+    def caught_up(self, result: object) -> None:
+        """The peer has taken what it was sent, or is gone."""
+        self.slow = False
+        self._exchange.wake()
+
+    def read_closed(self) -> None:
+        if not self.ended:
+            self._exchange.ended(self)
+
+    def timed_out(self) -> None:
+        self._exchange.timed_out(self)
+
+    def write_timed_out(self) -> None:
+        self._exchange.write_timed_out(self)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.lost = True
+        self._exchange.lost(self, reason)
