@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _log = Logger()
 
-_HTTP = frozenset((b"http/1.1", b"http/1.0"))
+_HTTP = frozenset((b"http/1.1", b"http/1.0", b"h2"))
 """What HTTP is called in ALPN."""
 
 _HIGH_WATER: Final = 65536
@@ -308,7 +308,10 @@ class Tunnel(SideProtocol):
     def server_spoke(self) -> None:
         """The server has said something before the client did."""
         if http_agreed(self.context, self.destination):
-            self._drop_server()
+            server = self.server
+            # In HTTP/2 both begin at once (RFC 9113 section 3.4).
+            if server is not None and server.server_conn.alpn != b"h2":
+                self._drop_server()
         elif not self._clients_turn:
             self.relay()
 

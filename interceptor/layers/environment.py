@@ -63,6 +63,20 @@ class Settings:
     websocket_frame_limit: int
     websocket_kept_size: int
     websocket_ping_interval: float | None
+    http2: bool
+    h2_upstream: str
+    h2_cleartext: bool
+    h2_mirror: bool
+    h2_max_streams: int
+    h2_window: int
+    h2_connection_window: int
+    h2_mirror_budget: int
+    h2_mirror_total: int
+    h2_table_size: int
+    h2_continuation_limit: int
+    h2_reset_limit: int
+    h2_control_limit: int
+    h2_ping_interval: float
 
     @classmethod
     def from_options(cls, options: Options) -> Settings:

@@ -37,7 +37,11 @@ if TYPE_CHECKING:
     from interceptor.layers.serverside import ServerSide
     from interceptor.layers.upstream import ServerPool
     from interceptor.layers.websocketupgrade import WebSocketExchange
+    from interceptor.net.sides import SideProtocol
     from interceptor.wire.httpevents import RequestHead
+
+_PREFACE = b"PRI * "
+"""How a connection in HTTP/2 begins; no request in HTTP/1 does (RFC 9113 section 3.4)."""
 
 
 class HTTPLayer(Layer):
@@ -74,16 +78,28 @@ class HTTPLayer(Layer):
         self.first_server_conn = ServerConnection(None) if server is None else server.server_conn
 
     def start(self, data: bytes) -> None:
+        protocol = self._protocol(data)
         if self.server is not None and self.destination is not None:
             # The tunnel's connection is there already: it serves the first request.
-            self.servers.adopt(self.server, self.destination).release()
+            self.servers.keep(self.server, self.destination)
         elif (
             self.destination is not None
             and self.context.environment.settings.connection_strategy == "eager"
         ):
             self.servers.warm_up(self.destination)
-        side = self.context.session.side
-        side.use(HTTP1ServerProtocol(self), data)
+        self.context.session.side.use(protocol, data)
+
+    def _protocol(self, data: bytes) -> SideProtocol:
+        """Return what speaks the version that the client speaks."""
+        client_conn, settings = self.context.client_conn, self.context.environment.settings
+        if client_conn.alpn != b"h2" and not (settings.h2_cleartext and data.startswith(_PREFACE)):
+            return HTTP1ServerProtocol(self)
+        # Most programs never meet HTTP/2: its modules cost memory and time to start.
+        from interceptor.layers.http2server import HTTP2ServerProtocol
+
+        protocol = HTTP2ServerProtocol(self)
+        self.servers.speak_http2(protocol, cleartext=not client_conn.tls_established)
+        return protocol
 
     def exchange(self, stream: IServerStream, head: RequestHead) -> Coroutine[Any, Any, None]:
         """Return what serves one request."""
@@ -162,7 +178,8 @@ class HTTPLayer(Layer):
         request.first_line_format = "relative"
         if self.rewrite_host:
             environment = self.context.environment
-            named = request.headers.get_bytes(b"host")
+            # From HTTP/2 on it is :authority that names the host.
+            named = request.authority_bytes or request.headers.get_bytes(b"host")
             if named is not None and environment.internal_hosts:
                 internal = named.partition(b":")[0].lower()
                 if internal in environment.internal_hosts:
@@ -171,7 +188,7 @@ class HTTPLayer(Layer):
             if not environment.settings.keep_host_header:
                 wanted = host_field(scheme, host, port)
                 if named != wanted:
-                    request.headers["Host"] = wanted.decode("utf-8", "surrogateescape")
+                    request.host_header = wanted
         request.set_destination(scheme, host, port)
 
     async def upgrade(self, exchange: HTTPExchange, server: Any) -> None:

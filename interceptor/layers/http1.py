@@ -285,6 +285,7 @@ class HTTP1ClientProtocol(_HTTP1Protocol):
     """Sends one request after the other to a server, each on behalf of one exchange."""
 
     unprocessed = False
+    shared = False
 
     def __init__(
         self,

@@ -32,6 +32,7 @@ class InternalStream:
 
     reused = False
     unprocessed = False
+    shared = False
     response_begun = True
     write_paused = False
 

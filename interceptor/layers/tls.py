@@ -174,12 +174,14 @@ class TLSLayer(Layer):
     async def _answer(self, hello: ClientHello, failure: UpstreamError | None) -> None:
         environment = self.context.environment
         below = self._below
-        chosen: tuple[bytes, ...] = () if self._raw else _HTTP
+        chosen: tuple[bytes, ...] = () if self._raw else self._ours
         names = self._names(hello)
         if self.server is not None:
             conn = self.server.server_conn
             if conn.tls_established:
                 chosen = () if conn.alpn is None else (conn.alpn,)
+                if conn.alpn == b"h2" and b"h2" not in hello.alpn:
+                    chosen = _HTTP
                 if conn.cert is not None:
                     names = server_names(conn.cert, names[0] if names else None)
         try:
@@ -231,7 +233,17 @@ class TLSLayer(Layer):
         """Of what the client offers, what may be spoken with the server."""
         if self._raw:
             return alpn
-        return tuple(each for each in alpn if each != b"h2")
+        settings = self.context.environment.settings
+        if not settings.http2 or settings.h2_upstream == "never":
+            return tuple(each for each in alpn if each != b"h2")
+        if settings.h2_upstream == "always" and b"h2" not in alpn:
+            return (b"h2", *(alpn or _HTTP))
+        return alpn
+
+    @property
+    def _ours(self) -> tuple[bytes, ...]:
+        """What the client can choose from where no server has chosen already."""
+        return (b"h2", *_HTTP) if self.context.environment.settings.http2 else _HTTP
 
     def _names(self, hello: ClientHello) -> tuple[str, ...]:
         """What the client calls whom it speaks with: us, where it was not told of a server."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Union
 from weakref import ref
 
 from twisted.internet.defer import Deferred
@@ -25,6 +25,9 @@ from interceptor.net.handshakes import is_address
 
 if TYPE_CHECKING:
     from interceptor.hooks.bus import Fire
+    from interceptor.layers.http2client import HTTP2ClientStream
+    from interceptor.layers.http2pool import HTTP2Pool
+    from interceptor.layers.http2server import HTTP2ServerProtocol
     from interceptor.layers.serverside import ServerSide
     from interceptor.layers.session import Session
     from interceptor.model.flow import Flow, HTTPFlow
@@ -33,6 +36,9 @@ if TYPE_CHECKING:
 
 Route = tuple[Destination, "NextHop | None", bool]
 """A destination, the next hop on the way there, and whether that takes requests as they are."""
+
+Stream = Union[HTTP1ClientProtocol, "HTTP2ClientStream", InternalStream]
+"""What an exchange sends its request on."""
 
 _MOST_IDLE = 32
 
@@ -56,6 +62,7 @@ class ServerPool:
         self._closed = False
         self._offers: dict[tuple[str, int], Offer] = {}
         self._unreachable: dict[Destination, tuple[UpstreamError, ServerConnection]] = {}
+        self.http2: HTTP2Pool | None = None
         self._warming: Task | None = None
         self._waiting: list[Deferred[None]] = []
 
@@ -67,7 +74,7 @@ class ServerPool:
 
     async def acquire(
         self, destination: Destination, flow: HTTPFlow, *, fresh: bool, careful: bool
-    ) -> HTTP1ClientProtocol | InternalStream:
+    ) -> Stream:
         """Return a connection to ``destination`` for ``flow``: an idle one, or a new one.
 
         For an internal host it is what answers in the place of a server.
@@ -79,6 +86,26 @@ class ServerPool:
         self._check_open()
         if self._ring.always and not fresh:
             self._ring.pass_on(flow.request)
+        route: Route | None = None
+        http2 = self.http2
+        if http2 is not None:
+            route = (destination, self._next_hop, False)
+            stream = await http2.acquire(route)
+            if stream is not None:
+                return stream
+        try:
+            protocol = await self._acquire(destination, flow, fresh=fresh, careful=careful)
+        except BaseException as error:
+            if http2 is not None and route is not None:
+                http2.failed(route, error)
+            raise
+        if http2 is not None and route is not None:
+            http2.connected(route, shared=protocol.shared)
+        return protocol
+
+    async def _acquire(
+        self, destination: Destination, flow: HTTPFlow, *, fresh: bool, careful: bool
+    ) -> Stream:
         if not fresh:
             protocol = self._take_idle(destination, flow.request, careful)
             if protocol is not None:
@@ -87,7 +114,7 @@ class ServerPool:
                 warm: Deferred[None] = Deferred(self._waiting.remove)
                 self._waiting.append(warm)
                 await warm
-                return await self.acquire(destination, flow, fresh=False, careful=careful)
+                return await self._acquire(destination, flow, fresh=False, careful=careful)
         answer = self._session.environment.internal(destination[1])
         if answer is not None:
             return InternalStream(answer, self._session.context.client_conn)
@@ -141,10 +168,11 @@ class ServerPool:
         side = await self.connect((host, port), flow, tunnel=tunnel)
         if scheme in ENCRYPTED:
             offer = self._offers.get((host, port))
-            if offer is None and scheme in RAW:
-                # Nobody knows what will be spoken there.
-                offer = Offer(host, None if is_address(host) else host, ())
-            side = await secure(side, host if offer is None else offer.name, offer)
+            if offer is None:
+                # In what is passed on as it is, nobody knows what will be spoken.
+                protocols = () if scheme in RAW else self._protocols
+                offer = Offer(host, None if is_address(host) else host, protocols)
+            side = await secure(side, offer.name, offer)
         return side
 
     def warm_up(self, destination: Destination) -> None:
@@ -157,7 +185,7 @@ class ServerPool:
 
         async def warm_up() -> None:
             tunnel = destination[0] != b"http"
-            self.adopt(await self.open(destination, tunnel=tunnel), destination).release()
+            self.keep(await self.open(destination, tunnel=tunnel), destination)
 
         self._warming = Task(warm_up(), self._warmed)
         self._warming.start()
@@ -191,9 +219,60 @@ class ServerPool:
         if not above.lost:
             self._sides.add(above)
 
-    def adopt(self, side: ServerSide, destination: Destination) -> HTTP1ClientProtocol:
-        """Speak HTTP/1 on a connection that was just made, or made before it was known."""
+    def keep(self, side: ServerSide, destination: Destination) -> None:
+        """Keep a connection, made before there was a request, for the first one."""
+        if self._speaks_http2(side, destination):
+            self.share_http2().keep(side, (destination, side.asked_hop, False))
+        else:
+            self.adopt(side, destination).release()
+
+    def speak_http2(self, client: HTTP2ServerProtocol, *, cleartext: bool) -> None:
+        """The client speaks HTTP/2: exchanges run side by side, and servers are offered it too.
+
+        ``cleartext`` says that servers without TLS are to be spoken to in HTTP/2, as we are.
+        """
+        http2 = self.share_http2()
+        http2.client = client
+        http2.cleartext = cleartext
+
+    @property
+    def _protocols(self) -> tuple[bytes, ...]:
+        """What a server is offered by ALPN where the client has not said what it speaks."""
+        wanted = self._session.environment.settings.h2_upstream
+        if wanted == "always" or (
+            wanted == "mirror" and self.http2 is not None and self.http2.client is not None
+        ):
+            return (b"h2", b"http/1.1")
+        return (b"http/1.1",)
+
+    def share_http2(self) -> HTTP2Pool:
+        """Return what keeps the connections that speak HTTP/2; made when first needed."""
+        if self.http2 is None:
+            # Most programs never meet HTTP/2: its modules cost memory and time to start.
+            from interceptor.layers.http2pool import HTTP2Pool
+
+            self.http2 = HTTP2Pool(self._session.environment)
+        return self.http2
+
+    def _speaks_http2(self, side: ServerSide, destination: Destination) -> bool:
+        if destination[0] != b"http":
+            return side.server_conn.alpn == b"h2"
+        settings = self._session.environment.settings
+        if not settings.h2_cleartext or side.next_hop_fields is not None:
+            return False
+        wanted = settings.h2_upstream
+        return wanted == "always" or (
+            wanted == "mirror" and self.http2 is not None and self.http2.cleartext
+        )
+
+    def adopt(
+        self, side: ServerSide, destination: Destination
+    ) -> HTTP1ClientProtocol | HTTP2ClientStream:
+        """Speak HTTP on a connection that was just made, or made before it was known."""
         fields = side.next_hop_fields
+        if self._speaks_http2(side, destination):
+            route = (destination, side.asked_hop, False)
+            return self.share_http2().adopt(side, route, reused=False)
         self._forwarding = self._forwarding or fields is not None
         route = (destination, side.asked_hop, fields is not None)
         protocol = HTTP1ClientProtocol(
@@ -345,6 +424,8 @@ class ServerPool:
     def close(self) -> None:
         """The session is over: close all connections."""
         self._closed = True
+        if self.http2 is not None:
+            self.http2.close()
         if self._warming is not None:
             self._warming.abort(ClientGoneError("the client closed its connection"))
         for side in tuple(self._sides):

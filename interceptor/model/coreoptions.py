@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from interceptor.model.http2options import HTTP2_OPTIONS
 from interceptor.model.optionmakers import choice, count, duration, flag, grouped, size
 from interceptor.model.options import Option, Options
 from interceptor.model.websocketoptions import WEBSOCKET_OPTIONS
@@ -514,6 +515,7 @@ CORE_OPTIONS: Final[tuple[Option, ...]] = (
         ),
     ),
     *WEBSOCKET_OPTIONS,
+    *HTTP2_OPTIONS,
 )
 """Every option that is there without any script, in the order of the manual."""
 

@@ -187,10 +187,11 @@ class SplitTests(TLSLayerTestCase):
 
 
 class ALPNTests(TLSLayerTestCase):
-    """What is spoken is what the server chose; HTTP/2 is not offered to it."""
+    """What is spoken is what the server chose."""
 
-    def offered(self, *client: str, server: tuple[str, ...] = ("http/1.1",)):
+    def offered(self, *client: str, server: tuple[str, ...] = ("http/1.1",), **options):
         proxy, _ = self.tls()
+        proxy.options.update(**options)
         offers = []
 
         context = self.server_context(alpn=server)
@@ -202,14 +203,37 @@ class ALPNTests(TLSLayerTestCase):
 
     def test_h2_and_http11(self):
         client, [server] = self.offered("h2", "http/1.1", server=("h2", "http/1.1"))
+        self.assertEqual(client.tls.tls.selected_alpn_protocol(), "h2")
+        self.assertEqual(server, "h2")
+
+    def test_server_without_h2(self):
+        client, [server] = self.offered("h2", "http/1.1", server=("http/1.1",))
+        self.assertEqual(client.tls.tls.selected_alpn_protocol(), "http/1.1")
+        self.assertEqual(server, "http/1.1")
+        self.assertEqual(self.get(client).status_code, 200)
+
+    def test_h2_switched_off(self):
+        client, [server] = self.offered("h2", "http/1.1", server=("h2", "http/1.1"), http2=False)
         self.assertEqual(client.tls.tls.selected_alpn_protocol(), "http/1.1")
         self.assertEqual(server, "http/1.1")
 
-    def test_h2_alone(self):
-        client, [server] = self.offered("h2", server=("h2", "http/1.1"))
+    def test_h2_alone_switched_off(self):
+        client, [server] = self.offered("h2", server=("h2", "http/1.1"), http2=False)
         self.assertIsNone(client.tls.tls.selected_alpn_protocol())
         self.assertIsNone(server)
         self.assertEqual(self.get(client).status_code, 200)
+
+    def test_h2_for_servers_always(self):
+        client, [server] = self.offered("http/1.1", server=("h2", "http/1.1"), h2_upstream="always")
+        self.assertEqual(client.tls.tls.selected_alpn_protocol(), "http/1.1")
+        self.assertEqual(server, "h2")
+
+    def test_h2_for_servers_never(self):
+        client, [server] = self.offered(
+            "h2", "http/1.1", server=("h2", "http/1.1"), h2_upstream="never"
+        )
+        self.assertEqual(client.tls.tls.selected_alpn_protocol(), "http/1.1")
+        self.assertEqual(server, "http/1.1")
 
     def test_none(self):
         client, [server] = self.offered()

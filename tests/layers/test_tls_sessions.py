@@ -97,7 +97,7 @@ class UpstreamTests(TLSLayerTestCase):
         self.assertFalse(origin.handshakes[-1].tls.session_reused)
 
     def test_never_with_another_offer_of_protocols(self):
-        _, origin = self.started()
+        _, origin = self.started(http2=False)
         self.visit(origin, alpn=("http/1.1",))
         self.assertFalse(self.visit(origin, alpn=()))
         self.assertFalse(self.visit(origin, alpn=("http/1.1", "http/1.0")))

@@ -1,0 +1,146 @@
+"""The HTTP/2 connections of one session: each shared by all exchanges that go the same way."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, cast
+
+from twisted.internet.defer import Deferred, TimeoutError
+
+from interceptor.errors import UpstreamError
+from interceptor.layers.failures import ClientGoneError
+from interceptor.layers.http2client import HTTP2ClientProtocol, HTTP2ClientStream
+from interceptor.layers.http2connection import codec_limits
+from interceptor.layers.serverside import start
+from interceptor.wire.framing import Mode
+from interceptor.wire.http2client import HTTP2ClientCodec
+
+if TYPE_CHECKING:
+    from interceptor.layers.environment import Environment
+    from interceptor.layers.http2server import HTTP2ServerProtocol
+    from interceptor.layers.serverside import ServerSide
+    from interceptor.layers.upstream import Route
+
+_MOST_CONNECTIONS: Final = 4
+"""Connections to one server, above which an exchange waits for a stream on one of them."""
+
+
+class HTTP2Pool:
+    """Which connections speak HTTP/2, which are being made, and who waits for either."""
+
+    def __init__(self, environment: Environment) -> None:
+        self.client: HTTP2ServerProtocol | None = None
+        """Where the client speaks HTTP/2, its connection: servers are spoken to in its manner."""
+        self.cleartext = False
+        """Whether servers without TLS are spoken to in HTTP/2 too, because the client does it."""
+        self._environment = environment
+        self._ready: dict[Route, ServerSide] = {}
+        self._shared: dict[Route, list[HTTP2ClientProtocol]] = {}
+        self._connecting: dict[Route, list[Deferred[None]]] = {}
+        self._waiting: list[Deferred[None]] = []
+        # Routes whose server speaks HTTP/1: connections to them are nobody else's affair.
+        self._alone: set[Route] = set()
+
+    async def acquire(self, route: Route) -> HTTP2ClientStream | None:
+        """Return a stream to a server, or None where a connection has to be made.
+
+        In that case `connected` or `failed` must be called in the end. Raises `UpstreamError`.
+        """
+        while True:
+            stream = self._open_stream(route)
+            if stream is not None:
+                return stream
+            others = self._connecting.get(route)
+            if others is not None:
+                waiting: Deferred[None] = Deferred(others.remove)
+                others.append(waiting)
+                await waiting
+                continue
+            if len(self._shared.get(route, ())) < _MOST_CONNECTIONS:
+                if route not in self._alone and self.client is not None:
+                    self._connecting[route] = []
+                return None
+            free: Deferred[None] = Deferred(self._waiting.remove)
+            free.addTimeout(self._environment.settings.read_timeout, self._environment.clock)
+            self._waiting.append(free)
+            try:
+                await free
+            except TimeoutError:
+                raise UpstreamError(
+                    "the server had no stream left in time", "stream-limit", 504
+                ) from None
+
+    def _open_stream(self, route: Route) -> HTTP2ClientStream | None:
+        for protocol in self._shared.get(route, ()):
+            if protocol.usable:
+                return HTTP2ClientStream(protocol, reused=True)
+        side = self._ready.pop(route, None)
+        if side is None or side.closing or side.read_ended:
+            return None
+        return self.adopt(side, route, reused=True)
+
+    def connected(self, route: Route, *, shared: bool) -> None:
+        """A connection was made; ``shared`` tells whether the server speaks HTTP/2."""
+        if not shared:
+            self._alone.add(route)
+        for waiting in self._connecting.pop(route, ()):
+            waiting.callback(None)
+
+    def failed(self, route: Route, error: BaseException) -> None:
+        """No connection could be made: whoever waited for it fails by the same cause."""
+        for waiting in self._connecting.pop(route, ()):
+            if isinstance(error, UpstreamError):
+                waiting.errback(UpstreamError(str(error), error.code, error.status))
+            else:
+                # It was not wanted any more by whom it was for: the next one tries.
+                waiting.callback(None)
+
+    def keep(self, side: ServerSide, route: Route) -> None:
+        """Hold a connection, unspoken to, until the first exchange needs it.
+
+        By then the client has said how it speaks HTTP/2, and the server is told the same.
+        """
+        other = self._ready.pop(route, None)
+        if other is not None:
+            other.close()
+        self._ready[route] = side
+
+    def adopt(self, side: ServerSide, route: Route, *, reused: bool) -> HTTP2ClientStream:
+        """Speak HTTP/2 on a connection, and return its first stream."""
+        environment = self._environment
+        mirror = None
+        if self.client is not None and environment.settings.h2_mirror:
+            mirror = self.client.codec.mirror
+        settings = environment.settings
+        codec = HTTP2ClientCodec(codec_limits(settings), cast(Mode, settings.http_framing), mirror)
+        protocol = HTTP2ClientProtocol(
+            side.server_conn, settings, environment.clock.seconds, codec, self, route
+        )
+        self._shared.setdefault(route, []).append(protocol)
+        stream = HTTP2ClientStream(protocol, reused=reused)
+        start(side, protocol)
+        return stream
+
+    def forget_shared(self, protocol: HTTP2ClientProtocol, route: Route) -> None:
+        """A connection takes no further streams."""
+        protocols = self._shared.get(route)
+        if protocols is not None and protocol in protocols:
+            protocols.remove(protocol)
+            if not protocols:
+                del self._shared[route]
+        self.stream_ended()
+
+    def stream_ended(self) -> None:
+        """A stream is over: one that waits may begin."""
+        if self._waiting:
+            self._waiting.pop(0).callback(None)
+
+    def settings_changed(self, protocol: HTTP2ClientProtocol) -> None:
+        """A server has said what it can: let the client know what concerns it."""
+        if self.client is not None and protocol.codec.connect_protocol:
+            self.client.offer_connect_protocol()
+
+    def close(self) -> None:
+        """The session is over."""
+        waiting, self._waiting = self._waiting, []
+        for each in waiting:
+            each.errback(ClientGoneError("the client closed its connection"))
