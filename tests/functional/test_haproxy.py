@@ -17,7 +17,7 @@ defaults
     timeout server 60s
 listen requests
     mode http
-    bind 127.0.0.1:{requests}
+    bind 127.0.0.1:{port}
     server proxy 127.0.0.1:{proxy} source 127.0.0.6 {how}
 listen bytes
     mode tcp
@@ -43,19 +43,16 @@ class HAProxyTests(FunctionalTestCase):
         self.haproxy = require("haproxy")
         self.curl_program = require("curl")
 
-    async def start_haproxy(self, configuration: str, **ports: Any) -> None:
-        """Start HAProxy, and wait until it listens on all ports that it was given."""
-        port = ports.get("port", ports.get("requests"))
-        path = self.write(f"haproxy-{port}.cfg", configuration.format(**ports))
+    async def start_haproxy(self, configuration: str, port: int, **more: Any) -> None:
+        """Start HAProxy, and wait until it listens, on one port as on all."""
+        path = self.write(f"haproxy-{port}.cfg", configuration.format(port=port, **more))
         self.start_process(self.haproxy, "-db", "-f", path)
         await self.wait_for_port(port)
 
     async def start_in_front(self, proxy: ProxyProcess, how: str) -> tuple[int, int]:
         """Start HAProxy in front of a proxy; give the ports for requests, and for bytes."""
         ports = free_port(), free_port()
-        await self.start_haproxy(
-            IN_FRONT, requests=ports[0], bytes=ports[1], proxy=proxy.port, how=how
-        )
+        await self.start_haproxy(IN_FRONT, ports[0], bytes=ports[1], proxy=proxy.port, how=how)
         return ports
 
     async def start(self, mode: str, *settings: str) -> ProxyProcess:
@@ -115,7 +112,7 @@ class HAProxyTests(FunctionalTestCase):
 
     async def test_behind(self):
         port = free_port()
-        await self.start_haproxy(BEHIND, port=port)
+        await self.start_haproxy(BEHIND, port)
         for version in ("v1", "v2"):
             proxy = await self.start_proxy(
                 f"reverse:http://127.0.0.1:{port}",

@@ -181,8 +181,8 @@ class MatrixTests(NextHopCase):
                 self.check_echo(await self.curl(*way, url), str(hop))
             await self.greet(self.greeter.port, "--proxytunnel", *way)
         for port in ports[2:4]:
-            for way in (f"http://127.0.0.1:{port}/echo", f"https://127.0.0.1:{port}/echo"):
-                self.check_echo(await self.curl(way), str(hop))
+            for own in (f"http://127.0.0.1:{port}/echo", f"https://127.0.0.1:{port}/echo"):
+                self.check_echo(await self.curl(own), str(hop))
         await self.greet(ports[4])
         self.check_connections(factory)
 
@@ -207,11 +207,10 @@ class MatrixTests(NextHopCase):
             )
             self.check_echo(completed, None)
         plain = f"http://localhost:{self.origin.port}/echo"
-        for way in (
-            ("--proxytunnel", "--proxy", f"http://127.0.0.1:{ports[0]}"),
-            ("--socks5-hostname", f"127.0.0.1:{ports[1]}"),
-        ):
-            self.check_echo(await self.curl(*way, plain), None)
+        tunnel = ("--proxytunnel", "--proxy", f"http://127.0.0.1:{ports[0]}")
+        self.check_echo(await self.curl(*tunnel, plain), None)
+        socks = ("--socks5-hostname", f"127.0.0.1:{ports[1]}")
+        self.check_echo(await self.curl(*socks, plain), None)
         self.check_connections(factory)
 
     def check_connections(self, factory: NextHopFactory | None) -> None:
