@@ -155,6 +155,56 @@ class MatrixTests(NextHopCase):
             proxy.flush()
             self.assertTrue(peer.ended)
 
+    def test_bytes_to_one_server(self):
+        for scheme, secure in itertools.product(SCHEMES, (False, True)):
+            mode = "reverse:tls://example.test:7" if secure else "reverse:tcp://example.test:7"
+            proxy, hop, recorder = self.chained(scheme, mode=mode)
+            origin: Any = proxy.tls_origin(port=7) if secure else self.raw_origin(proxy, port=7)
+            client = proxy.client().send(b"ping")
+            self.check_way(scheme, hop, proxy, 7)
+            [peer] = origin.connections if secure else origin.protocols
+            peer.write(b"pong")
+            proxy.flush()
+            self.assertEqual((peer.data, client.received), (b"ping", b"pong"))
+            [flow] = recorder.arguments("tcp_start")
+            self.assertEqual(flow.server_conn.via, NextHop(scheme, *HOP))
+            # One that is silent, and one that speaks TLS.
+            silent = proxy.client()
+            proxy.advance(1)
+            [_, peer] = origin.connections if secure else origin.protocols
+            peer.write(b"220 hello")
+            proxy.flush()
+            self.assertEqual(silent.received, b"220 hello")
+            proxy.client().start_tls("front.test").send(b"ping")
+            [_, _, peer] = origin.connections if secure else origin.protocols
+            self.assertEqual(peer.data, b"ping")
+            self.assertEqual({HOP, ("example.test", 7)}, set(proxy.network.attempts))
+
+    def test_bytes_when_the_next_hop_is_down(self):
+        for scheme, secure in itertools.product(SCHEMES, (False, True)):
+            mode = "reverse:tls://example.test:7" if secure else "reverse:tcp://example.test:7"
+            proxy, _, recorder = self.chained(scheme, mode=mode)
+            self.raw_origin(proxy, port=7)
+            proxy.network.refuse(HOP)
+            silent = proxy.client()
+            client = proxy.client().send(b"ping")
+            proxy.advance(1)
+            self.assertEqual((client.closed, silent.closed), (True, True))
+            for flow in recorder.arguments("tcp_error"):
+                self.assertEqual(flow.error.code, "upstream-proxy-unreachable")
+            self.assertEqual(set(proxy.network.attempts), {HOP})
+
+    def test_backends(self):
+        for scheme in SCHEMES:
+            proxy, hop, _ = self.chained(
+                scheme, mode="reverse", reverse_backends=["front.test=https://example.test"]
+            )
+            proxy.tls_origin().respond(Response.make(200, b"secret"))
+            client = proxy.client().start_tls("front.test")
+            client.send(b"GET / HTTP/1.1\r\nHost: front.test\r\n\r\n")
+            self.assertEqual(self.response(client).content, b"secret")
+            self.check_way(scheme, hop, proxy, 443)
+
     def test_a_server_that_speaks_first(self):
         for scheme in SCHEMES:
             proxy, _, _ = self.chained(scheme, mode="regular")
