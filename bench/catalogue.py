@@ -16,6 +16,7 @@ from bench.workloads import (
     StartupWorkload,
     Workload,
 )
+from bench.wsworkloads import EchoGrowthWorkload, EchoWorkload
 
 _OURS = frozenset({"relay", "interceptor"})
 _INTERCEPTOR = frozenset({"interceptor"})
@@ -127,6 +128,19 @@ WORKLOADS: Mapping[str, Workload] = {
             hooks=Hooks.NONE,
             only=_OURS,
             **_BULK,
+        ),
+        EchoWorkload("ws-echo-64", "WebSocket, 8 echoes of 64 bytes of text, a hook"),
+        EchoWorkload(
+            "ws-echo-64k", "WebSocket, 8 echoes of 64 KiB of text, a hook", size=65536
+        ),
+        EchoWorkload(
+            "ws-echo-64k-binary",
+            "WebSocket, 8 echoes of 64 KiB that are no text, a hook",
+            size=65536,
+            text=False,
+        ),
+        EchoGrowthWorkload(
+            "ws-growth", "memory gained over 1 GiB of messages on one connection", only=_OURS
         ),
         StartupWorkload("startup", "milliseconds until it listens"),
         IdleMemoryWorkload("idle-memory", "resident memory after the start, MiB"),

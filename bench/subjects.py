@@ -34,6 +34,7 @@ class Hooks(Enum):
     NONE = ""
     ALL = "hooks_all.py"
     STREAM = "hooks_stream.py"
+    WEBSOCKET = "hooks_websocket.py"
     TCP = "hooks_tcp.py"
 
     @property

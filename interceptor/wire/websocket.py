@@ -28,8 +28,6 @@ _CONTROL: Final = {8: CLOSE, 9: PING, 10: PONG}
 # somebody sends fragments of a byte or of none.
 _OVERHEAD: Final = 1 << 20
 
-_Decoder = codecs.getincrementaldecoder("utf-8")
-
 
 @dataclass(frozen=True, slots=True)
 class WebSocketLimits:
@@ -52,7 +50,7 @@ class WebSocketReader:
         "_closed",
         "_compressed",
         "_content",
-        "_decoder",
+        "_cut",
         "_frames",
         "_from_client",
         "_have",
@@ -66,6 +64,7 @@ class WebSocketReader:
         "_scanned",
         "_scanned_chunks",
         "_size",
+        "_unmasked",
     )
 
     def __init__(
@@ -87,11 +86,13 @@ class WebSocketReader:
         self._frames = bytearray()
         self._content: bytearray | None = None
         self._size = 0
-        # Of text: what is being decoded, and of the frame that is not complete yet, the payload as
-        # far as it was looked at, and how many of the pending chunks that are.
-        self._decoder: codecs.IncrementalDecoder | None = None
-        self._scanned: bytearray | None = None
+        # Of text that comes in parts: the bytes of a character that was cut. Of the frame that is
+        # not complete yet, how much of its payload was looked at, in how many of the pending
+        # chunks, and, of a client's, unmasked.
+        self._cut = b""
+        self._scanned: int | None = None
         self._scanned_chunks = 0
+        self._unmasked: list[bytes] = []
         self._key = b""
 
     @property
@@ -273,13 +274,13 @@ class WebSocketReader:
         self._frames = bytearray()
         self._size = 0
         self._content = bytearray() if self._compressed or self._kind == TEXT else None
-        self._decoder = _Decoder() if self._kind == TEXT else None
 
     def _fragment(
         self, first: int, frame: bytes, header: int, now: float
     ) -> WebSocketMessage | None:
         if first & 0x0F:
             self._begin(first)
+            self._cut = b""
         final = first & 0x80 != 0
         payload = b""
         if self._content is not None:
@@ -290,11 +291,8 @@ class WebSocketReader:
                 assert self._inflater is not None
                 room = self._limits.message - len(self._content)
                 payload = self._inflater.inflate(payload, room, final)
-            if self._decoder is not None:
-                try:
-                    self._decoder.decode(payload, final)
-                except UnicodeDecodeError as error:
-                    raise self._no_text(error) from None
+            if self._kind == TEXT:
+                self._check_text(payload, final)
         return self._add(frame, payload, len(frame) - header, final, now)
 
     def _add(
@@ -313,7 +311,7 @@ class WebSocketReader:
         message = WebSocketMessage(
             self._from_client, self._kind, content, now, bytes(self._frames), self._compressed
         )
-        self._kind = self._content = self._decoder = None
+        self._kind = self._content = None
         self._frames = bytearray()
         self._size = 0
         return message
@@ -329,9 +327,8 @@ class WebSocketReader:
     def _begin_scan(self, first: int, header: int) -> None:
         """Look at what has come of the payload of a frame that is not complete yet."""
         if first & 0x0F:
-            self._decoder = _Decoder()
-        self._scanned = bytearray()
-        self._scanned_chunks = 0
+            self._cut = b""
+        self._scanned = self._scanned_chunks = 0
         start = self._position + header
         self._key = self._buffer[start - 4 : start]
         self._scan_chunk(self._buffer[start:])
@@ -342,33 +339,42 @@ class WebSocketReader:
         self._scanned_chunks = len(self._pending)
 
     def _scan_chunk(self, chunk: bytes, final: bool = False) -> None:
-        scanned, decoder = self._scanned, self._decoder
-        assert scanned is not None
-        assert decoder is not None
+        assert self._scanned is not None
         if self._from_client:
-            chunk = mask(chunk, rotated(self._key, len(scanned)))
+            chunk = mask(chunk, rotated(self._key, self._scanned))
+            self._unmasked.append(chunk)
+        self._check_text(chunk, final)
+        self._scanned += len(chunk)
+
+    def _check_text(self, chunk: bytes, final: bool) -> None:
+        """Check one more part of a text."""
+        if not self._cut and chunk.isascii():
+            return
+        data = self._cut + chunk
         try:
-            decoder.decode(chunk, final)
+            _, read = codecs.utf_8_decode(data, "strict", final)
         except UnicodeDecodeError as error:
             raise self._no_text(error) from None
-        scanned += chunk
+        self._cut = data[read:]
 
     def _scanned_frame(
         self, first: int, frame: bytes, header: int, now: float
     ) -> WebSocketMessage | None:
         """The frame that was looked at while it came is complete."""
-        scanned, decoder = self._scanned, self._decoder
-        assert scanned is not None
+        assert self._scanned is not None
         final = first & 0x80 != 0
-        self._scan_chunk(frame[header + len(scanned) :], final)
+        self._scan_chunk(frame[header + self._scanned :], final)
+        size = self._scanned
         self._scanned = None
+        payload = None
+        if self._from_client:
+            payload = b"".join(self._unmasked)
+            self._unmasked.clear()
         if first & 0x0F:
             if final:
-                self._decoder = None
-                return WebSocketMessage(self._from_client, TEXT, bytes(scanned), now, frame)
+                return WebSocketMessage(self._from_client, TEXT, payload, now, frame)
             self._begin(first)
-            self._decoder = decoder
-        return self._add(frame, bytes(scanned), len(scanned), final, now)
+        return self._add(frame, frame[header:] if payload is None else payload, size, final, now)
 
 
 def _long_length(buffer: bytes, position: int, marker: int) -> int:
