@@ -47,8 +47,8 @@ class HTTP1ClientCodec(HTTP1Codec):
         "_informational",
         "_keep_alive",
         "_known",
+        "_last_request",
         "_method",
-        "_old_request",
         "_own_fields",
         "_upgrade",
         "target_form",
@@ -72,7 +72,7 @@ class HTTP1ClientCodec(HTTP1Codec):
         self._method = b""
         self._upgrade = False
         self._keep_alive = True
-        self._old_request = False
+        self._last_request = False
         self._informational = 0
         # The last response's block with what framed it, and what they were found to mean.
         self._known: tuple[bytes, bytes, bytes, int, Fields, Framing] | None = None
@@ -159,8 +159,7 @@ class HTTP1ClientCodec(HTTP1Codec):
                 return self._informational_head(response, framing)
             if not self._upgrade:
                 raise self._fault("the server switched protocols unasked", "malformed")
-        # RFC 9112 section 9.3: to HTTP/1.0 a server closes, whether it says so or not.
-        self._keep_alive = framing.keep_alive and not self._old_request
+        self._keep_alive = framing.keep_alive and not self._last_request
         return ResponseHead(response, framing, self._begin_body(response, framing))
 
     def _read_fields(
@@ -252,7 +251,9 @@ class HTTP1ClientCodec(HTTP1Codec):
         self._upgrade = upgrade
         self._informational = 0
         self._keep_alive = True
-        self._old_request = old
+        # RFC 9112 section 9.3: to HTTP/1.0 a server closes, whether it says so or not. And where a
+        # protocol is offered, some servers take content for the beginning of it.
+        self._last_request = old or (upgrade and (body > 0 or body == CHUNKED))
         self._state = HEAD
         self._scanned = self._position
         return head

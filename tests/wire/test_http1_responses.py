@@ -325,6 +325,18 @@ class ReuseTests(SynchronousTestCase):
         codec.send_head(Request.make("POST", "http://a/"), 5)
         self.assertFalse(self.finish(codec, head(OK, L5) + b"hello"))
 
+    def test_not_after_an_offer_to_upgrade_with_content(self) -> None:
+        # Node and others take the content for the beginning of the new protocol.
+        for length, reusable in ((0, True), (2, False), (None, False)):
+            codec = HTTP1ClientCodec(HTTP1Limits(), "repair")
+            request = Request.make("POST", "http://a/")
+            request.headers["Connection"] = "Upgrade"
+            request.headers["Upgrade"] = "tcp"
+            codec.send_head(request, length)
+            codec.send_data(b"hi"[: 2 if length is None else length])
+            codec.send_end(None)
+            self.assertEqual(self.finish(codec, head(OK, L5) + b"hello"), reusable, length)
+
     def test_not_after_close_eof_or_tunnel(self) -> None:
         self.assertFalse(self.finish(client_codec(), head(OK, L5, b"Connection: close") + b"hello"))
         codec = client_codec()
