@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from interceptor.errors import RemoteProtocolError
 from interceptor.layers.destinations import RAW
@@ -11,10 +11,13 @@ from interceptor.layers.tls import TLSLayer
 from interceptor.model.wording import shown
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from interceptor.layers.context import Context
     from interceptor.layers.destinations import Destination
     from interceptor.layers.serverside import ServerSide
     from interceptor.model.http import Request
+    from interceptor.wire.httpevents import RequestHead
     from interceptor.wire.tlshello import ClientHello
 
 
@@ -67,6 +70,16 @@ class BackendHTTPLayer(HTTPLayer):
         if self._unfit is not None:
             self._unfit.close()
         super().start(data)
+
+    def exchange(self, stream: Any, head: RequestHead) -> Coroutine[Any, Any, None]:
+        try:
+            return super().exchange(stream, head)
+        except RemoteProtocolError as error:
+            # It was understood: whoever looks for a backend that is missing has to see what for.
+            return self._refuse(stream, error, head.request)
+
+    async def _refuse(self, stream: Any, error: RemoteProtocolError, request: Request) -> None:
+        self.refuse(stream, error, request)
 
     def _route(self, request: Request) -> None:
         host = request.host_bytes

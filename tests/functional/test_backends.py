@@ -46,9 +46,10 @@ class BackendTests(FunctionalTestCase):
         proxy = await self.start_proxy("reverse", arguments=("--config", str(config)))
         authority = self.directory / "conf" / "interceptor-ca-cert.pem"
 
-        async def ask(url: str) -> Completed:
+        async def ask(url: str, *arguments: str) -> Completed:
             return await self.run_program(
                 *(curl, "--silent", "--show-error", "--max-time", "30", "--cacert", authority),
+                *arguments,
                 *(
                     "--connect-to",
                     f"::127.0.0.1:{proxy.port}",
@@ -65,6 +66,14 @@ class BackendTests(FunctionalTestCase):
             for scheme in ("http", "https"):
                 completed = await ask(f"{scheme}://{host}/")
                 self.assertEqual((completed.out, completed.err), (answer, b""))
+        for version in ("--http1.1", "--http2"):
+            completed = await ask("https://one.example.com/", version)
+            self.assertEqual(completed.out, b"one called one.example.com\n200")
+            # Another host than that of the SNI, and one that nobody has.
+            completed = await ask("https://one.example.com/", version, "-HHost: x.example.com")
+            self.assertEqual(completed.out, b"two called x.example.com\n200")
+            completed = await ask("https://one.example.com/", version, "-HHost: elsewhere.test")
+            self.assertTrue(completed.out.endswith(b"\n421"), completed)
         completed = await ask("http://elsewhere.test/")
         self.assertIn(b"interceptor: backend-unknown", completed.out)
         self.assertTrue(completed.out.endswith(b"\n421"))

@@ -78,6 +78,8 @@ class HostTests(BackendTestCase):
             self.assertEqual(response.status_code, 421)
             self.assertIn("interceptor: backend-unknown", response.text or "")
             self.assertEqual(self.code(recorder), "backend-unknown")
+            [flow] = recorder.arguments("error")
+            self.assertEqual(flow.request.pretty_url, f"http://{host}/")
             self.assertTrue(client.closed)
 
     def test_all_others(self):
