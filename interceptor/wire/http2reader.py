@@ -77,6 +77,7 @@ class HTTP2Reader(HTTP2Control):
                 if event is not None:
                     return event
                 if self._data_left:
+                    self._let_go()
                     return NEED_DATA
             if self._skip:
                 self._skip_bytes()
@@ -84,7 +85,9 @@ class HTTP2Reader(HTTP2Control):
                     return NEED_DATA
             buffer, position = self._buffer, self._position
             available = len(buffer) - position
-            if available < 9:
+            if available < frames.HEAD_SIZE:
+                if not available:
+                    self._let_go()
                 return NEED_DATA
             upper, lower, kind, flags, stream_id = read_head(buffer, position)
             length = upper << 8 | lower
@@ -137,6 +140,11 @@ class HTTP2Reader(HTTP2Control):
                 return stream_id, result
             if self._events:
                 return self._events.popleft()
+
+    def _let_go(self) -> None:
+        """Hold on to nothing that was read."""
+        self._buffer = b""
+        self._position = 0
 
     def _skip_bytes(self) -> None:
         taken = min(self._skip, len(self._buffer) - self._position)

@@ -309,6 +309,15 @@ def new_client(
     return codec
 
 
+def new_pair(**limits: Any) -> tuple[HTTP2ClientCodec, HTTP2ServerCodec]:
+    """Two codecs that have met each other."""
+    client = HTTP2ClientCodec(HTTP2Limits(**limits), "repair")
+    server = HTTP2ServerCodec(HTTP2Limits(**limits), "repair")
+    answer = feed(server, client.data_to_send()).output
+    feed(server, feed(client, answer).output)
+    return client, server
+
+
 def read_requests(sent: bytes, mode: Mode = "repair", **options: Any) -> Result:
     """Read what a client sent after its preface, in every way."""
     return feed_every_way(lambda: new_server(mode, **options), sent)
