@@ -34,7 +34,7 @@ http {{
   ignore_invalid_headers off;
   server {{
     listen 127.0.0.1:{port};
-    location / {{ return 200 "$request_method $uri\n"; }}
+    location / {{ return 200 "$request_method $request_uri\n"; }}
   }}
 }}
 """

@@ -321,7 +321,7 @@ _request("expectation and no body", b"Expect: 100-continue", body=HIDDEN)
 _request("expectation and length", b"Expect: 100-continue", _LENGTH)
 _request("expectation and chunks", b"Expect: 100-continue", _CHUNKED)
 _request("odd expectation", b"Expect: 100-continue, x", _LENGTH)
-_request("upgrade and length", b"Connection: Upgrade", b"Upgrade: websocket", _LENGTH)
+_request("upgrade and length", b"Connection: Upgrade", b"Upgrade: tcp", _LENGTH)
 _request(
     "upgrade to HTTP/2",
     b"Connection: Upgrade, HTTP2-Settings",
