@@ -68,6 +68,8 @@ class HTTPLayer(Layer):
         self.destination = destination
         self.is_proxy = destination is None
         self.rewrite_host = rewrite_host
+        # Clients that know of no proxy can ask for its own page by that alone.
+        self._looks_at_host = rewrite_host or context.mode.kind == "transparent"
         self.servers: ServerPool = context.session.servers
         self.mode_name = context.mode.name
         self.server = server
@@ -176,7 +178,7 @@ class HTTPLayer(Layer):
     def _send_to(self, request: Request, destination: Destination) -> None:
         scheme, host, port = destination
         request.first_line_format = "relative"
-        if self.rewrite_host:
+        if self._looks_at_host:
             environment = self.context.environment
             # From HTTP/2 on it is :authority that names the host.
             named = request.authority_bytes or request.headers.get_bytes(b"host")
@@ -185,7 +187,7 @@ class HTTPLayer(Layer):
                 if internal in environment.internal_hosts:
                     request.set_destination(b"http", internal, 80)
                     return
-            if not environment.settings.keep_host_header:
+            if self.rewrite_host and not environment.settings.keep_host_header:
                 wanted = host_field(scheme, host, port)
                 if named != wanted:
                     request.host_header = wanted

@@ -87,7 +87,9 @@ class UpstreamConnector:
         Connections that are still being made count. ``recognise`` has to be set before.
         """
         pair = (source, destination)
-        return pair in self._made or any(attempt.pair() == pair for attempt in self._under_way)
+        return pair in self._made or any(
+            attempt.host == destination[0] and attempt.pair() == pair for attempt in self._under_way
+        )
 
     def connect(
         self,

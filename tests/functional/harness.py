@@ -29,7 +29,7 @@ from twisted.web.server import Site
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
-START_TIMEOUT = 20.0
+START_TIMEOUT = 45.0
 """Seconds a process has to become ready."""
 
 STOP_TIMEOUT = 15.0

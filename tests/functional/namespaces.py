@@ -72,6 +72,7 @@ class NamespaceTestCase(PKITestCase):
     """
 
     needs_root = False
+    timeout = 180
 
     async def setUp(self) -> None:  # type: ignore[override]
         super().setUp()

@@ -60,7 +60,8 @@ class TransparentTestCase(NamespaceTestCase):
     def check_echo(self, completed: Completed, url: str) -> None:
         """The response is the server's, and was seen by a hook."""
         self.assertEqual(completed.status, 0, completed.err)
-        self.assertIn(f"X-Seen: transparent {url}\r\n".encode(), completed.out)
+        # Over TLS it is HTTP/2, which knows small letters only.
+        self.assertIn(f"x-seen: transparent {url}\r\n".encode(), completed.out.lower())
         _, _, body = completed.out.rpartition(b"\r\n\r\n")
         self.assertEqual(json.loads(body)["target"], "/echo")
 
@@ -132,8 +133,8 @@ class RedirectTests(TransparentTestCase):
             ("--cacert", self.roots, "--resolve", f"{HOST}:443:{SERVER}", f"https://{HOST}/echo"),
         ):
             completed = await self.curl(*arguments)
-            self.assertIn(b" 200 OK\r\n", completed.out, completed.err)
-            self.assertNotIn(b"X-Seen", completed.out)
+            self.assertIn(b" 200", completed.out, completed.err)
+            self.assertNotIn(b"x-seen", completed.out.lower())
         self.assertNotIn("error", proxy.log)
 
     async def test_nobody_listens(self):
@@ -202,8 +203,8 @@ class MatrixTests(TransparentTestCase):
             *("--cacert", self.roots, "--resolve", f"{PINNED}:443:{SERVER}"),
             f"https://{PINNED}/echo",
         )
-        self.assertIn(b" 200 OK\r\n", completed.out, completed.err)
-        self.assertNotIn(b"X-Seen", completed.out)
+        self.assertIn(b" 200", completed.out, completed.err)
+        self.assertNotIn(b"x-seen", completed.out.lower())
         self.assertEqual(len(self.accepted), 9)
         addresses = {line.partition(": ")[2] for line in self.accepted}
         self.assertEqual(addresses, {SERVER, SERVER6})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from interceptor.errors import LoopError, UpstreamError
+from interceptor.http import Response
 from interceptor.net.memory import HalfCloseRecorder
 from interceptor.testing import EventRecorder, MemoryClient, MemoryProxy
 from tests.events.cases import OK, EventTestCase, Waiting
@@ -130,6 +131,17 @@ class TunnelTests(TransparentTestCase):
         proxy.flush()
         self.assertEqual((origin.connections, proxy.environment.sessions), ([], set()))
         self.assertEqual(recorder.names.count("clientdisconnect"), 1)
+
+    def test_the_proxy_itself(self):
+        proxy, _ = self.prepare()
+        origin = proxy.origin(ADDRESS)
+        proxy.environment.internal_hosts[b"own.test"] = lambda request, client: Response.make(
+            200, b"own page"
+        )
+        client = proxy.client()
+        client.send(b"GET / HTTP/1.1\r\nHost: own.test\r\n\r\n")
+        self.assertEqual(self.response(client).content, b"own page")
+        self.assertEqual(origin.received, b"")
 
     def test_behind_a_load_balancer(self):
         proxy, recorder = self.prepare(proxy_protocol_from=["0.0.0.0/0", "::/0"])
