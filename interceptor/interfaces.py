@@ -142,6 +142,43 @@ class IUpstreamConnector(Interface):
         """Fire with the addresses of ``host``, at least one; errback with `UpstreamError`."""
 
 
+class IDatagramReceiver(Interface):
+    """Whoever hears what a server sends over UDP."""
+
+    def datagram_received(data: bytes) -> None:
+        """The server has sent a datagram."""
+
+    def channel_lost(error: Exception) -> None:
+        """Nothing can be sent any more; ``error`` is an `UpstreamError`. Called once, or never."""
+
+
+class IDatagramChannel(Interface):
+    """A way to one server over UDP."""
+
+    def send(data: bytes) -> None:
+        """Send a datagram. It may get lost, and may find out that the channel is."""
+
+    def close() -> None:
+        """Send and hear no more; the receiver is told nothing."""
+
+
+class IDatagramConnector(Interface):
+    """Opens ways to servers over UDP; guarded, and cancellable."""
+
+    def connect(
+        address: tuple[str, int],
+        receiver: IDatagramReceiver,
+        *,
+        timeout: float,
+        server_connection: ServerConnection,
+    ) -> Deferred[IDatagramChannel]:
+        """Fire with a channel once there is a route; only the server's datagrams are heard on it.
+
+        ``timeout`` bounds the name's resolution, in seconds. ``server_connection`` is told the
+        address that is spoken to and our own. Fails with `UpstreamError`.
+        """
+
+
 class IRules(Interface):
     """The policy that proposes layers; ``next_layer`` hooks may overrule it."""
 

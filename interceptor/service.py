@@ -21,15 +21,18 @@ from interceptor.errors import ModeError, OptionsError
 from interceptor.hooks.addons import AddonChain
 from interceptor.hooks.interfaces import IMaster
 from interceptor.layers import rules
+from interceptor.layers.datagrams import DatagramListener
 from interceptor.layers.destinations import by_name, check_modes
 from interceptor.layers.environment import Environment
+from interceptor.layers.listeners import datagram_listener
 from interceptor.layers.session import ProxyFactory
 from interceptor.model.coreoptions import core_options
 from interceptor.model.modes import ModeSpec
 from interceptor.model.wording import shown
-from interceptor.net.addresses import HostPort, as_pair
+from interceptor.net.addresses import HostPort, as_pair, show
+from interceptor.net.datagrams import DatagramConnector
 from interceptor.net.guard import LoopGuard
-from interceptor.net.listen import describe, listen
+from interceptor.net.listen import describe, listen, listen_for_both, listen_for_datagrams
 from interceptor.net.originaldst import OriginalDestination, check_listener
 from interceptor.net.prefixes import listening_modes
 from interceptor.net.resolver import Resolver
@@ -95,6 +98,7 @@ class InterceptorService(Service):
         self._print_flows = print_flows
         self._stop_printing: Callable[[], object] = lambda: None
         self._guard = LoopGuard()
+        self._datagram_guard = LoopGuard()
         self._threads = BlockingThreads(reactor, self.options.dns_threads, "dns")
         self._resolver = Resolver(
             reactor,
@@ -110,9 +114,12 @@ class InterceptorService(Service):
         self.environment.original_destination = OriginalDestination(
             self._guard, self._connector.made
         )
+        self.environment.datagrams = DatagramConnector(
+            reactor, self._resolver, self._datagram_guard
+        )
         self.environment.run = self._password_threads.run
         self.environment.proxy = self.addons.proxy
-        self._listeners: list[tuple[ModeSpec, IListeningPort, ProxyFactory]] = []
+        self._listeners: list[tuple[ModeSpec, IListeningPort, ProxyFactory | DatagramListener]] = []
         self._modes: tuple[ModeSpec, ...] = ()
         self._is_up = False
         self._stopped: Deferred[None] | None = None
@@ -122,12 +129,14 @@ class InterceptorService(Service):
     @property
     def listeners(self) -> list[str]:
         """The addresses that are listened on, as ``host:port`` or ``unix:path``."""
-        return [describe(port) for _, port, _ in self._listeners]
+        # One port may be listened on for UDP and TCP.
+        return list(dict.fromkeys(describe(port) for _, port, _ in self._listeners))
 
     @property
     def addresses(self) -> list[tuple[ModeSpec, HostPort]]:
         """The mode and the address of each listener."""
-        return [(mode, as_pair(port.getHost())) for mode, port, _ in self._listeners]
+        found = ((mode, as_pair(port.getHost())) for mode, port, _ in self._listeners)
+        return list(dict.fromkeys(found))
 
     @property
     def authority(self) -> Authority:
@@ -171,22 +180,41 @@ class InterceptorService(Service):
             if self._print_flows:
                 self._stop_printing = keep_printer(self.addons, self.reactor)
             for mode in modes:
-                factory = ProxyFactory(self.environment, mode)
-                port = await listen(self.reactor, mode.listen, factory)
-                self._guard.add(port)
-                self._listeners.append((mode, port, factory))
-                if mode.kind == "transparent":
-                    check_listener(port, tproxy=self.options.tproxy)
+                await self._listen(mode)
             await self.addons.running()
         except BaseException:
             await self._close_listeners()
             await self._end()
             raise
         self._is_up = True
-        for mode, port, factory in self._listeners:
+        for _, _, factory in self._listeners:
             factory.open()
-            self._announce(f"listening: {mode.name} on {describe(port)}")
+        for mode, address in self.addresses:
+            self._announce(f"listening: {mode.name} on {show(address)}")
         return self
+
+    async def _listen(self, mode: ModeSpec) -> None:
+        factory = ProxyFactory(self.environment, mode)
+        if "udp" not in mode.transports:
+            self._listening(mode, await listen(self.reactor, mode.listen, factory), factory)
+            return
+        datagrams = datagram_listener(self.environment, mode)
+        if "tcp" not in mode.transports:
+            port = await listen_for_datagrams(self.reactor, mode.listen, datagrams)
+            self._listening(mode, port, datagrams)
+            return
+        ports = await listen_for_both(self.reactor, mode.listen, datagrams, factory)
+        self._listening(mode, ports[0], datagrams)
+        self._listening(mode, ports[1], factory)
+
+    def _listening(
+        self, mode: ModeSpec, port: IListeningPort, factory: ProxyFactory | DatagramListener
+    ) -> None:
+        datagrams = isinstance(factory, DatagramListener)
+        (self._datagram_guard if datagrams else self._guard).add(port)
+        self._listeners.append((mode, port, factory))
+        if mode.kind == "transparent":
+            check_listener(port, tproxy=self.options.tproxy)
 
     def _options_changed(self, options: Options, updated: set[str]) -> None:
         if "mode" in updated and self._listeners and listening_modes(options.mode) != self._modes:
@@ -240,6 +268,7 @@ class InterceptorService(Service):
         listeners, self._listeners = self._listeners, []
         for _, port, _ in listeners:
             self._guard.remove(port)
+            self._datagram_guard.remove(port)
         await DeferredList(
             [maybeDeferred(port.stopListening) for _, port, _ in listeners], consumeErrors=True
         )
@@ -251,7 +280,7 @@ class InterceptorService(Service):
         if sessions:
             await self.environment.when_idle(self.options.shutdown_grace)
         for session in tuple(sessions):
-            session.side.abort()
+            session.abort()
         if sessions:
             await self.environment.when_idle(1.0)
 

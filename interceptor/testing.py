@@ -39,6 +39,7 @@ from interceptor.hooks.scripts import Script
 from interceptor.layers import rules
 from interceptor.layers.destinations import check_modes
 from interceptor.layers.environment import Environment
+from interceptor.layers.listeners import datagram_listener
 from interceptor.layers.session import ProxyFactory
 from interceptor.model.connections import ClientConnection, ServerConnection
 from interceptor.model.coreoptions import core_options
@@ -48,6 +49,7 @@ from interceptor.model.modes import parse_mode
 from interceptor.model.options import Options
 from interceptor.model.sse import EventStream, ServerSentEvent
 from interceptor.net.memory import HalfCloseRecorder, MemoryLink, MemoryNetwork
+from interceptor.net.memorydatagrams import DatagramClient, DatagramServer, MemoryDatagrams
 from interceptor.net.memorytls import (
     MemoryTLS,
     client_context,
@@ -228,6 +230,7 @@ class MemoryProxy:
     ) -> None:
         self.clock = TestClock()
         self.network = MemoryNetwork(self.clock, chunk=chunk)
+        self.datagrams = MemoryDatagrams(self.clock)
         options.setdefault("confdir", os.path.join(private_folder(), "proxy"))
         options.setdefault("ssl_verify_upstream_trusted_ca", origin_authority().path)
         self.tester = HookTester(*addons, clock=self.clock, **options)
@@ -236,6 +239,7 @@ class MemoryProxy:
         self.environment = Environment(self.clock, self.options, self.bus, self.network, rules)
         self.options.subscribe(lambda options, updated: self.environment.options_changed(updated))
         self.environment.proxy = self.tester.chain.proxy
+        self.environment.datagrams = self.datagrams
         self.environment.options_changed()
         spec = parse_mode(mode)
         try:
@@ -246,6 +250,10 @@ class MemoryProxy:
         self.factory = ProxyFactory(self.environment, spec)
         self.factory.open()
         self.network.listen(PROXY_ADDRESS, self.factory)
+        if "udp" in self.factory.mode.transports:
+            listener = datagram_listener(self.environment, self.factory.mode)
+            self._datagram_port = self.datagrams.listen(PROXY_ADDRESS, listener)
+            listener.open()
 
     def origin(self, host: str = "example.test", port: int = 80) -> MemoryOrigin:
         """Return a new origin that listens at ``host`` and ``port``."""
@@ -276,6 +284,14 @@ class MemoryProxy:
     def client(self, chunk: int | None = None) -> MemoryClient:
         """Return a new client, connected to the proxy."""
         return MemoryClient(self, chunk)
+
+    def datagram_client(self, address: tuple[str, int] | None = None) -> DatagramClient:
+        """Return a new client that sends datagrams to the proxy, in a mode that takes them."""
+        return self.datagrams.client(self._datagram_port, address)
+
+    def datagram_server(self, host: str, port: int) -> DatagramServer:
+        """Return a new server that is spoken to over UDP."""
+        return self.datagrams.server(host, port)
 
     def tls_client(
         self, host: str = "example.test", port: int = 443, chunk: int | None = None, **tls: Any
@@ -324,7 +340,7 @@ class MemoryProxy:
     def close(self) -> None:
         """End all connections and all addons."""
         for session in tuple(self.environment.sessions):
-            session.side.abort()
+            session.abort()
         self.network.flush()
         self.tester.close()
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from interceptor.model.message import Message
     from interceptor.model.messageflow import MessageFlow
     from interceptor.model.tcpflow import TCPFlow
+    from interceptor.model.udpflow import UDPFlow
 
 URL_LIMIT: Final = 2000
 """Characters of a URL that are shown."""
@@ -138,7 +139,7 @@ def summary(flow: HTTPFlow, style: Style = PLAIN) -> str:
     fields += " -" if duration is None else f" {milliseconds_text(duration)}"
     if flow.server_conn.ssl_verification_error is not None and flow.error is None:
         fields += f" {style.error}unverified{style.end}"
-    return fields + _error(flow, style)
+    return fields + error_text(flow, style)
 
 
 def connect_summary(flow: HTTPFlow, style: Style = PLAIN) -> str:
@@ -150,17 +151,26 @@ def connect_summary(flow: HTTPFlow, style: Style = PLAIN) -> str:
 
 def tcp_summary(flow: TCPFlow, style: Style = PLAIN) -> str:
     """Client, ``TCP``, server, why TLS was left alone, bytes from either peer, milliseconds."""
-    client, server = format_address(flow.client_conn.address), _tcp_server(flow)
     reason = escape(str(flow.metadata.get("passthrough", "-")))
+    return _relayed("TCP", reason, flow, style)
+
+
+def udp_summary(flow: UDPFlow, style: Style = PLAIN) -> str:
+    """Client, ``UDP``, server, ``-``, bytes from either peer, milliseconds."""
+    return _relayed("UDP", "-", flow, style)
+
+
+def _relayed(word: str, reason: str, flow: TCPFlow | UDPFlow, style: Style) -> str:
+    client, server = format_address(flow.client_conn.address), _server(flow)
     fields = (
-        f"{style.dim}{client}{style.end} {style.strong}TCP{style.end} {server} {reason} "
+        f"{style.dim}{client}{style.end} {style.strong}{word}{style.end} {server} {reason} "
         f"{size_text(flow.bytes_from_client)} {size_text(flow.bytes_from_server)}"
     )
     end = flow.timestamp_end
     if end is None:
-        return f"{fields} -{_error(flow, style)}"
+        return f"{fields} -{error_text(flow, style)}"
     duration = milliseconds_text(max(0.0, end - flow.timestamp_created))
-    return f"{fields} {duration}{_error(flow, style)}"
+    return f"{fields} {duration}{error_text(flow, style)}"
 
 
 def protocol_summary(flow: MessageFlow, style: Style = PLAIN) -> str:
@@ -171,9 +181,9 @@ def protocol_summary(flow: MessageFlow, style: Style = PLAIN) -> str:
     )
     end = flow.timestamp_end
     if end is None:
-        return f"{fields} -{_error(flow, style)}"
+        return f"{fields} -{error_text(flow, style)}"
     duration = milliseconds_text(max(0.0, end - flow.timestamp_created))
-    return f"{fields} {duration}{_error(flow, style)}"
+    return f"{fields} {duration}{error_text(flow, style)}"
 
 
 def protocol_message_line(flow: MessageFlow, style: Style = PLAIN) -> str:
@@ -187,15 +197,16 @@ def _protocol(flow: MessageFlow, style: Style) -> str:
     client = format_address(flow.client_conn.address)
     return (
         f"{style.dim}{client}{style.end} {style.strong}{flow.type.upper()}{style.end} "
-        f"{_tcp_server(flow)}"
+        f"{_server(flow)}"
     )
 
 
-def _tcp_server(flow: Flow) -> str:
+def _server(flow: Flow) -> str:
     return escape(cut(format_address(flow.server_conn.address), URL_LIMIT))
 
 
-def _error(flow: Flow, style: Style) -> str:
+def error_text(flow: Flow, style: Style) -> str:
+    """What ends the line of a flow that failed."""
     error = flow.error
     if error is None:
         return ""

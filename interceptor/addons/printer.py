@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from twisted.internet.defer import Deferred
 
+from interceptor.addons.dnstext import dns_summary, record_lines
 from interceptor.addons.flowtext import (
     COLOURED,
     PLAIN,
@@ -20,6 +21,7 @@ from interceptor.addons.flowtext import (
     response_head,
     summary,
     tcp_summary,
+    udp_summary,
 )
 from interceptor.addons.output import IOutputReactor, LineOutput
 from interceptor.addons.websockettext import message_lines, websocket_summary
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from interceptor.model.messageflow import MessageFlow
     from interceptor.model.options import Options
     from interceptor.model.tcpflow import TCPFlow
+    from interceptor.model.udpflow import UDPFlow
+    from interceptor.names.flow import DNSFlow
 
 
 class Printer:
@@ -96,6 +100,21 @@ class Printer:
     def tcp_end(self, flow: TCPFlow) -> None:
         if self._chosen(flow):
             self._output.write(tcp_summary(flow, self._style))
+
+    def udp_end(self, flow: UDPFlow) -> None:
+        if self._chosen(flow):
+            self._output.write(udp_summary(flow, self._style))
+
+    def dns_response(self, flow: DNSFlow) -> None:
+        if self._chosen(flow):
+            lines = [dns_summary(flow, self._style)]
+            if self._detail > 1:
+                lines += [*record_lines(flow), ""]
+            self._output.write("\n".join(lines))
+
+    def dns_error(self, flow: DNSFlow) -> None:
+        if self._chosen(flow):
+            self._output.write(dns_summary(flow, self._style))
 
     def protocol_end(self, flow: MessageFlow) -> None:
         if self._chosen(flow):

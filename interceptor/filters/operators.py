@@ -96,15 +96,20 @@ def compare(measure: Measure, sign: str, bound: float) -> Predicate:
     return predicate
 
 
-# Messages. A flow that is not HTTP has neither attribute.
+# Messages. Flows of other kinds have none, or such as no operator about HTTP is meant for.
 
 
 def _request(flow: Flow) -> Any:
-    return getattr(flow, "request", None)
+    return getattr(flow, "request", None) if flow.type == "http" else None
 
 
 def _response(flow: Flow) -> Any:
-    return getattr(flow, "response", None)
+    return getattr(flow, "response", None) if flow.type == "http" else None
+
+
+def _dns_name(flow: Flow) -> str | None:
+    request = getattr(flow, "request", None) if flow.type == "dns" else None
+    return None if request is None else str(request.name)
 
 
 def _either(one: Predicate, other: Predicate) -> Predicate:
@@ -213,9 +218,10 @@ def _url(pattern: str) -> Predicate:
 
     def predicate(flow: Flow) -> bool:
         request = _request(flow)
-        return request is not None and (
-            search(request.url) is not None or search(request.pretty_url) is not None
-        )
+        if request is None:
+            name = _dns_name(flow)
+            return name is not None and search(name) is not None
+        return search(request.url) is not None or search(request.pretty_url) is not None
 
     return predicate
 
@@ -225,9 +231,10 @@ def _domain(pattern: str) -> Predicate:
 
     def predicate(flow: Flow) -> bool:
         request = _request(flow)
-        return request is not None and (
-            search(request.host) is not None or search(request.pretty_host) is not None
-        )
+        if request is None:
+            name = _dns_name(flow)
+            return name is not None and search(name) is not None
+        return search(request.host) is not None or search(request.pretty_host) is not None
 
     return predicate
 
@@ -308,7 +315,8 @@ def _size(flow: Flow) -> float | None:
 
 def flow_duration(flow: Flow) -> float | None:
     """Seconds from the request's first byte to the response's last or the error; None before."""
-    request, response = _request(flow), _response(flow)
+    request: Any = getattr(flow, "request", None)
+    response: Any = getattr(flow, "response", None)
     if request is None or request.timestamp_start is None:
         return None
     end = None if response is None else response.timestamp_end
@@ -318,7 +326,7 @@ def flow_duration(flow: Flow) -> float | None:
 
 
 BARE: Final = Pattern(
-    "u", "URL that the request goes to, or the one with the host of its Host field", _url
+    "u", "URL that the request goes to, or the one of its Host field; name asked of DNS", _url
 )
 """What a pattern without an operator stands for."""
 
@@ -330,7 +338,8 @@ _ALL: Final[tuple[Operator, ...]] = (
     Pattern("bs", "body of the response, or a WebSocket message of the server's", _body_s, BODY),
     Number("c", "status code of the response", "a status code", _status, _whole),
     Pattern("comment", "comment of the flow", _on_text(_comment, re.MULTILINE)),
-    Pattern("d", "host that the request goes to, or that its Host field names", _domain),
+    Pattern("d", "host that the request goes to, or its Host field; name asked of DNS", _domain),
+    Flag("dns", "the flow is a DNS question", lambda flow: flow.type == "dns"),
     Pattern("dst", "address of the server, as host:port", _on_text(_destination)),
     Number(
         "duration",
@@ -353,9 +362,11 @@ _ALL: Final[tuple[Operator, ...]] = (
     Flag(
         "q",
         "a request without a response (yet)",
-        lambda flow: _request(flow) is not None and _response(flow) is None,
+        lambda flow: (
+            getattr(flow, "request", None) is not None and getattr(flow, "response", None) is None
+        ),
     ),
-    Flag("s", "the flow has a response", lambda flow: _response(flow) is not None),
+    Flag("s", "the flow has a response", lambda flow: getattr(flow, "response", None) is not None),
     Number(
         "size",
         "bytes of both bodies as on the wire",
@@ -383,6 +394,7 @@ _ALL: Final[tuple[Operator, ...]] = (
     Pattern("tq", "Content-Type of the request", _on_content_type(_request)),
     Pattern("ts", "Content-Type of the response", _on_content_type(_response)),
     BARE,
+    Flag("udp", "the flow is UDP", lambda flow: flow.type == "udp"),
     Flag(
         "websocket",
         "the flow is a WebSocket",

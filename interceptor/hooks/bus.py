@@ -104,6 +104,13 @@ class HookBus(HookRules):
     tcp_message: Fire | None
     tcp_error: Fire | None
     tcp_end: Fire | None
+    udp_start: Fire | None
+    udp_message: Fire | None
+    udp_error: Fire | None
+    udp_end: Fire | None
+    dns_request: Fire | None
+    dns_response: Fire | None
+    dns_error: Fire | None
     protocol_start: Fire | None
     protocol_message: Fire | None
     protocol_error: Fire | None

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from interceptor.model.messageflow import MessageFlow
     from interceptor.model.options import Options
     from interceptor.model.tcpflow import TCPFlow
+    from interceptor.model.udpflow import UDPFlow
+    from interceptor.names.flow import DNSFlow
 
 
 class ILifecycleHooks(Interface):
@@ -334,6 +336,80 @@ class ITCPHooks(Interface):
         """
 
 
+class IUDPHooks(Interface):
+    """Datagrams that are passed on as they are, in mode ``reverse:udp://HOST:PORT``.
+
+    UDP knows no connections. A flow is what comes from one address and port, with what the server
+    sends back to it; it ends when there was nothing for ``udp_idle_timeout``. There is no
+    ``clientconnect``; to the server there is a socket for each flow, with ``serverconnect`` and
+    the other events of connections. ``flow.kill()`` drops all that this address still sends,
+    ``flow.intercept()`` holds it after the event until ``flow.resume()``, and
+    ``flow.inject(content, to_client=True)`` sends a datagram of your own.
+    """
+
+    taggedValue("title", "UDP events")
+
+    def udp_start(flow: UDPFlow) -> None:
+        """Called for the first datagram of a client's address, before anything is passed on.
+
+        ``flow.server_conn.address`` is where the datagrams are to go, and may be changed.
+        """
+
+    def udp_message(flow: UDPFlow) -> None:
+        """Called for every datagram, from either peer, before it is passed on.
+
+        It is ``flow.messages[-1]``; ``from_client`` says where it came from. ``content`` may be
+        changed; ``drop()``, or empty content that was not empty before, keeps it back. The
+        datagrams of a flow come one after another, both directions included; meanwhile others wait
+        up to ``udp_queue_limit``, and those beyond are lost (``flow.lost``). Of the messages before
+        the latest are kept up to ``body_memory_limit``; ``flow.forgotten`` counts the others.
+        """
+
+    def udp_error(flow: UDPFlow) -> None:
+        """Called when the server cannot be reached, or the flow was killed; see ``flow.error``."""
+
+    def udp_end(flow: UDPFlow) -> None:
+        """Called last and once for each `udp_start`, after `udp_error` too."""
+
+
+class IDNSHooks(Interface):
+    """Questions to resolvers, over UDP and TCP: in mode ``dns``, and over TCP to port 53 elsewhere.
+
+    Each question is a flow, which ends in exactly one of ``dns_response`` and ``dns_error``.
+    ``flow.kill()`` leaves it without an answer, ``flow.intercept()`` holds it after the event until
+    ``flow.resume()``. ``flow.transport`` is ``udp`` or ``tcp``; over UDP there is no
+    ``clientconnect``. To each resolver that is asked there is ``serverconnect``, and the other
+    events of connections; over TCP a connection serves many questions.
+    """
+
+    taggedValue("title", "DNS events")
+
+    def dns_request(flow: DNSFlow) -> None:
+        """Called for every question, before any resolver is asked.
+
+        ``flow.request`` has ``name``, ``type`` and ``cls``; what is changed there is what the
+        resolver is asked, and the client gets the answer under the name that it asked for. Setting
+        ``flow.response`` answers from here: ``dns.Response.make(flow.request, "192.0.2.1")``, or
+        with ``rcode="NXDOMAIN"``. ``flow.server_conn.address`` is the resolver that will be asked;
+        changing it asks that one, and no other.
+        """
+
+    def dns_response(flow: DNSFlow) -> None:
+        """Called for every answer, before it is sent to the client.
+
+        ``flow.response`` has ``rcode`` and the lists ``answers``, ``authority`` and
+        ``additional``, of records with ``name``, ``type``, ``ttl`` and ``data``. What is not
+        changed is passed on byte for byte. Also called for an answer that a hook set.
+        """
+
+    def dns_error(flow: DNSFlow) -> None:
+        """Called instead of ``dns_response`` when there is no answer, or the flow was killed.
+
+        ``flow.error``, never ``None``, says why. Unless it was killed the client is told
+        ``SERVFAIL``.
+        """
+
+
 class IProtocolHooks(Interface):
     """Connections whose messages are understood, whatever the protocol: Redis, SMTP, your own.
 
@@ -376,6 +452,8 @@ HOOK_INTERFACES = (
     IHTTPHooks,
     IWebSocketHooks,
     ITCPHooks,
+    IUDPHooks,
+    IDNSHooks,
     IProtocolHooks,
 )
 """All interfaces that declare events, in the order of the reference."""

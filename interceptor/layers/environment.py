@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.defer import Deferred, TimeoutError, maybeDeferred
 
+from interceptor.layers.datagrams import Quota
+from interceptor.layers.nameservers import NameServers
 from interceptor.layers.nexthop import NextHops
 from interceptor.layers.passthrough import Passthrough
 from interceptor.layers.proxyauth import make_authentication
@@ -21,11 +23,20 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
     from interceptor.hooks.bus import HookBus
-    from interceptor.interfaces import IUpstreamConnector
+    from interceptor.interfaces import IDatagramConnector, IUpstreamConnector
     from interceptor.layers.internal import Answer
     from interceptor.layers.proxyauth import ProxyAuthentication, Run
-    from interceptor.layers.session import Session
     from interceptor.model.options import Options
+
+
+class Unfinished(Protocol):
+    """What a proxy that stops waits for: a session, or a flow over UDP."""
+
+    def shut_down(self) -> None:
+        """End when what is under way is through."""
+
+    def abort(self) -> None:
+        """End at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +64,8 @@ class Settings:
     idle_timeout: float
     total_timeout: float | None
     tunnel_idle_timeout: float
+    udp_idle_timeout: float
+    dns_query_timeout: float
     write_timeout: float
     close_timeout: float
     tls_timeout: float
@@ -91,7 +104,8 @@ class Environment:
     ``rules`` is the module or object that provides `interceptor.interfaces.IRules`.
     ``internal_hosts`` are those that the proxy answers for by itself, in lower case. ``run`` calls
     what takes its time elsewhere than in the reactor's thread; unless somebody sets it, it calls
-    it here. ``authentication`` knows who may use the proxy; None lets everybody.
+    it here. ``authentication`` knows who may use the proxy; None lets everybody. ``datagrams`` is
+    what UDP goes by to servers, where there is any. ``sessions`` are all that still has to end.
     ``original_destination`` is called with the transport of a client in transparent mode, and
     returns where that wanted to go; it raises `UpstreamError`.
     """
@@ -103,8 +117,11 @@ class Environment:
         "backends",
         "clock",
         "connector",
+        "datagram_quota",
+        "datagrams",
         "hooks",
         "internal_hosts",
+        "name_servers",
         "next_hops",
         "options",
         "original_destination",
@@ -134,6 +151,9 @@ class Environment:
         self.internal_hosts: dict[bytes, Answer] = {}
         self.passthrough = Passthrough(clock, options)
         self.next_hops = NextHops(options)
+        self.name_servers = NameServers(options)
+        self.datagrams: IDatagramConnector | None = None
+        self.datagram_quota = Quota()
         self.proxy_protocol = ProxyProtocol(options)
         self.ring = RingGuard(options)
         self.backends = Backends(options.reverse_backends)
@@ -144,7 +164,8 @@ class Environment:
         self.original_destination: Callable[[Any], tuple[str, int]] = _own_address
         self._handshakes: Handshakes | None = None
         self.settings = Settings.from_options(options)
-        self.sessions: set[Session] = set()
+        # Sessions, and what is `Unfinished` over UDP.
+        self.sessions: set[Any] = set()
         self._idle: Deferred[None] | None = None
 
     @property
@@ -182,11 +203,12 @@ class Environment:
         self.passthrough.configure(self.options)
         self.backends = Backends(self.options.reverse_backends)
         self.next_hops.configure(self.options)
+        self.name_servers.configure(self.options)
         self.proxy_protocol.configure(self.options)
         self.ring.configure(self.options)
         self.settings = Settings.from_options(self.options)
 
-    def session_ended(self, session: Session) -> None:
+    def session_ended(self, session: Unfinished) -> None:
         """A session is over."""
         self.sessions.discard(session)
         idle = self._idle

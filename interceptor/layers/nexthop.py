@@ -115,7 +115,7 @@ async def reach(
     Raises `UpstreamError`. What goes wrong with the next hop never leads to anything being
     connected to directly.
     """
-    hop = server_conn.via = _as_next_hop(server_conn.via)
+    hop = server_conn.via = as_next_hop(server_conn.via)
     assert server_conn.address is not None
     if hop is None:
         side = server_side(session, server_conn)
@@ -137,7 +137,8 @@ async def reach(
         raise UpstreamError(f"next hop {hop}: {error}", error.code, error.status) from error
 
 
-def _as_next_hop(via: Any) -> NextHop | None:
+def as_next_hop(via: Any) -> NextHop | None:
+    """Return what a hook may have made of ``via`` as a next hop. Raises `UpstreamError`."""
     if via is None or isinstance(via, NextHop):
         return via
     try:

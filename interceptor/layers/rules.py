@@ -15,6 +15,8 @@ from interceptor.layers.http import HTTPLayer, NotTLSLayer
 from interceptor.layers.socks5 import SOCKS5Layer
 from interceptor.layers.tcp import TCPLayer
 from interceptor.layers.tls import TLSLayer
+from interceptor.model.modes import DNS_PORT
+from interceptor.names.streams import looks_like_request
 from interceptor.wire.tlshello import looks_like_tls
 
 if TYPE_CHECKING:
@@ -53,6 +55,8 @@ def first_layer(context: Context, data: bytes) -> Layer | None:
             return BackendTLSLayer(context) if named else TLSLayer(context, destination)
     if named and not _perhaps_http2(data):
         return BackendHTTPLayer(context)
+    if mode.kind == "dns":
+        return _dns_layer(context)
     if mode.kind == "socks5" or (mode.kind == "auto" and data[0] in _SOCKS):
         return SOCKS5Layer(context)
     if _perhaps_http2(data):
@@ -83,7 +87,22 @@ def tunnel_layer(
         return TLSLayer(context, (b"https", *destination[1:]), server)
     if tls is None or (chosen is None and _PERHAPS_HTTP.match(data)):
         return None
+    if destination[2] == DNS_PORT and not _ignored(context, server, destination):
+        dns = looks_like_request(data)
+        if dns is None:
+            return None
+        if dns:
+            return _dns_layer(context, server, destination)
     return relay_layer(context, server, destination)
+
+
+def _dns_layer(
+    context: Context, server: ServerSide | None = None, destination: Destination | None = None
+) -> Layer:
+    # What knows the records of DNS takes a while to load, and few proxies need it.
+    from interceptor.layers.dns import DNSLayer
+
+    return DNSLayer(context, server, destination)
 
 
 def _perhaps_http2(data: bytes) -> bool:

@@ -179,6 +179,10 @@ class Session(SideProtocol):
         self.context.layers.clear()
         del self.context, self.root_layer
 
+    def abort(self) -> None:
+        """Reset the client's connection."""
+        self.side.abort()
+
     def shut_down(self) -> None:
         """Close the client's connection: at once if it is idle, else after its exchange."""
         protocol = self.side.protocol

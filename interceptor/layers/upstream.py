@@ -369,7 +369,9 @@ class ServerPool:
         if server_conn.via is None:
             return ()
         outer = self._session.context.via
-        request: Request | None = getattr(flow, "request", None)
+        request: Request | None = None
+        if flow is not None and flow.type == "http":
+            request = getattr(flow, "request", None)
         if request is None:
             self._ring.check(outer)
             return outer

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from interceptor.model.datagramoptions import DATAGRAM_OPTIONS
 from interceptor.model.http2options import HTTP2_OPTIONS
 from interceptor.model.optionmakers import choice, count, duration, flag, grouped, size
 from interceptor.model.options import Option, Options
@@ -483,6 +484,7 @@ CORE_OPTIONS: Final[tuple[Option, ...]] = (
             maximum=2.0,
         ),
     ),
+    *DATAGRAM_OPTIONS,
     *grouped(
         "Output",
         Option(

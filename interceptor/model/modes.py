@@ -25,14 +25,22 @@ DEFAULT_PREFIXES: Final = frozenset(
 
 DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 8080
+DNS_PORT: Final = 53
 
-_KINDS: Final = ("auto", "regular", "reverse", "socks5", "transparent", "upstream")
-_REVERSE_PORTS: Final[dict[str, int | None]] = {"http": 80, "https": 443, "tcp": None, "tls": None}
+_KINDS: Final = ("auto", "dns", "regular", "reverse", "socks5", "transparent", "upstream")
+_REVERSE_PORTS: Final[dict[str, int | None]] = {
+    "http": 80,
+    "https": 443,
+    "tcp": None,
+    "tls": None,
+    "udp": None,
+}
 """The schemes of servers, and the ports that they have unless told otherwise."""
 _MODE_SYNTAX: Final = (
     "`regular`, `socks5`, `auto`, `transparent`, `reverse:http://HOST[:PORT]`, "
-    "`reverse:https://HOST[:PORT]`, `reverse:tcp://HOST:PORT`, `reverse:tls://HOST:PORT`, "
-    "`reverse` (with `reverse_backends`) or `upstream:SCHEME://HOST:PORT`"
+    "`reverse:https://HOST[:PORT]`, "
+    "`reverse:tcp://HOST:PORT`, `reverse:tls://HOST:PORT`, `reverse:udp://HOST:PORT`, "
+    "`reverse` (with `reverse_backends`), `dns[:HOST[:PORT]]` or `upstream:SCHEME://HOST:PORT`"
 )
 _SERVER_SYNTAX: Final = (
     "`http://HOST[:PORT]`, `https://HOST[:PORT]`, `tcp://HOST:PORT` or `tls://HOST:PORT`"
@@ -74,10 +82,11 @@ class ModeSpec:
     ``kind`` is ``"regular"`` (clients name the server of each request), ``"socks5"`` (clients name
     the server of each connection), ``"auto"`` (as they please in either of these ways),
     ``"transparent"`` (a packet filter gives us connections that were going elsewhere),
-    ``"upstream"`` (as in regular mode, by way of the next hop ``scheme``, ``host``, ``port``) or
+    ``"upstream"`` (as in regular mode, by way of the next hop ``scheme``, ``host``, ``port``),
     ``"reverse"`` (everything goes to ``scheme``, ``host``, ``port``, or to what the option
-    ``reverse_backends`` says where there are none; these are empty and 0 in the other modes). An
-    IPv6 ``host`` has no brackets. ``text`` is the mode as it was written.
+    ``reverse_backends`` says where there are none; these are empty and 0 in the other modes) or
+    ``"dns"`` (clients ask for names; the resolver is ``host`` and ``port``, if the mode has one).
+    An IPv6 ``host`` has no brackets. ``text`` is the mode as it was written.
     """
 
     kind: str
@@ -90,6 +99,8 @@ class ModeSpec:
     @property
     def name(self) -> str:
         """The mode without its listener: ``regular``, ``reverse:http://example.org:8000``."""
+        if self.kind == "dns" and self.host:
+            return f"{self.kind}:{join_host_port(self.host, self.port)}"
         if not self.scheme:
             return self.kind
         if self.kind == "upstream":
@@ -108,6 +119,13 @@ class ModeSpec:
         return self.kind == "reverse" and self.scheme not in ("", *_REVERSE_PORTS)
 
     @property
+    def transports(self) -> frozenset[str]:
+        """What is listened for: ``tcp``, ``udp``, or both on one port."""
+        if self.kind == "dns":
+            return frozenset(("tcp", "udp"))
+        return frozenset(("udp",) if self.scheme == "udp" else ("tcp",))
+
+    @property
     def next_hop(self) -> NextHop | None:
         """The proxy that this mode itself goes through."""
         if self.kind == "upstream":
@@ -120,7 +138,7 @@ def parse_mode(text: str, endpoint_prefixes: Collection[str] = DEFAULT_PREFIXES)
 
     The text after the last ``@`` is LISTEN: an endpoint string when its first word is one of
     ``endpoint_prefixes``, else ``PORT`` (on 127.0.0.1), ``HOST:PORT`` or ``[V6]:PORT``. Without
-    one it is 127.0.0.1:8080. Raises `ModeError` with a message of one line.
+    one it is 127.0.0.1:8080, for ``dns`` port 53. Raises `ModeError` with a message of one line.
     """
     mode, at, listen = text.rpartition("@")
     if not at:
@@ -134,8 +152,10 @@ def parse_mode(text: str, endpoint_prefixes: Collection[str] = DEFAULT_PREFIXES)
         spec = (
             _parse_listen(listen, endpoint_prefixes)
             if at
-            else ListenSpec("tcp", DEFAULT_HOST, DEFAULT_PORT)
+            else ListenSpec("tcp", DEFAULT_HOST, DNS_PORT if kind == "dns" else DEFAULT_PORT)
         )
+        if spec.kind == "endpoint" and (kind == "dns" or scheme == "udp"):
+            raise ModeError("UDP is listened for at PORT, HOST:PORT or [V6]:PORT only")
     except ModeError as error:
         # What may be a password is not repeated.
         secret = str(error) == _NO_CREDENTIALS
@@ -152,7 +172,8 @@ def parse_modes(
         spec = parse_mode(text, endpoint_prefixes)
         for other in specs:
             listen = spec.listen
-            if listen == other.listen and (listen.kind == "endpoint" or listen.port):
+            fixed = listen.kind == "endpoint" or listen.port
+            if listen == other.listen and fixed and spec.transports & other.transports:
                 raise ModeError(
                     f"mode {shown(text)}: {listen} is taken by {shown(other.text)} already"
                 )
@@ -173,6 +194,11 @@ def _parse_kind(mode: str) -> tuple[str, str, str, int]:
     if kind == "reverse":
         scheme, host, port = parse_server(rest, layers=True)
         return kind, scheme, host, port
+    if kind == "dns":
+        if not colon:
+            return kind, "", "", 0
+        host, text = split_host_port(rest)
+        return kind, "", check_host(host), check_port(text, 1) if text else DNS_PORT
     if kind == "upstream":
         hop = parse_next_hop(rest)
         return kind, hop.scheme, hop.host, hop.port

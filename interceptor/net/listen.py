@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import re
 import socket
+from dataclasses import replace
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
+from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.threads import deferToThreadPool
 
 from interceptor.errors import ListenError
@@ -20,6 +22,11 @@ from interceptor.net.resolver import parse_literal
 
 BACKLOG = 1024
 """Connections that the system keeps for us between two turns of the reactor."""
+
+_LARGEST_DATAGRAM = 65535
+
+_ATTEMPTS = 10
+"""How many ports are tried where one has to be free for UDP and TCP."""
 
 # Up to the end or the next argument, so that none is taken for the end of an address.
 _BARE_IPV6 = re.compile(r"(?<=:)(interface|host)=([0-9A-Fa-f:.]+(?:%\w+)?)(?=\Z|:[A-Za-z]\w*=)")
@@ -46,6 +53,59 @@ def listen(
 def describe(port: IListeningPort) -> str:
     """What `port` is bound to: ``127.0.0.1:8080``, ``[::1]:8080`` or ``unix:/run/i.sock``."""
     return show(as_pair(port.getHost()))
+
+
+def listen_for_datagrams(
+    reactor: Any, spec: ListenSpec, protocol: DatagramProtocol
+) -> Deferred[IListeningPort]:
+    """Listen for UDP as `spec` says and fire with the bound port; as for `listen` otherwise.
+
+    Datagrams of any size arrive whole.
+    """
+    return Deferred.fromCoroutine(_listen_for_datagrams(reactor, spec, protocol))
+
+
+def listen_for_both(
+    reactor: Any, spec: ListenSpec, protocol: DatagramProtocol, factory: IProtocolFactory
+) -> Deferred[tuple[IListeningPort, IListeningPort]]:
+    """Listen for UDP and TCP on the same port, also where that is 0; fire with both ports.
+
+    Fails as `listen` does, and then listens for neither.
+    """
+    return Deferred.fromCoroutine(_listen_for_both(reactor, spec, protocol, factory))
+
+
+async def _listen_for_datagrams(
+    reactor: Any, spec: ListenSpec, protocol: DatagramProtocol
+) -> IListeningPort:
+    try:
+        host = await _resolve(reactor, spec.host)
+        port: IListeningPort = reactor.listenUDP(
+            spec.port, protocol, interface=host, maxPacketSize=_LARGEST_DATAGRAM
+        )
+    except CannotListenError as error:
+        reason = _reason(error.socketError)
+        raise ListenError(f"cannot listen on {spec} for UDP: {reason}") from error
+    except (OSError, ValueError, OverflowError) as error:
+        raise ListenError(f"cannot listen on {spec} for UDP: {_reason(error)}") from error
+    return port
+
+
+async def _listen_for_both(
+    reactor: Any, spec: ListenSpec, protocol: DatagramProtocol, factory: IProtocolFactory
+) -> tuple[IListeningPort, IListeningPort]:
+    attempt = 1
+    while True:
+        datagrams = await _listen_for_datagrams(reactor, spec, protocol)
+        same = replace(spec, port=as_pair(datagrams.getHost())[1])
+        try:
+            return datagrams, await _listen(reactor, same, factory, BACKLOG)
+        except ListenError:
+            await maybeDeferred(datagrams.stopListening)
+            # The port that the system chose for one may be taken for the other.
+            if spec.port or attempt == _ATTEMPTS:
+                raise
+        attempt += 1
 
 
 async def _listen(

@@ -10,7 +10,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from interceptor import http
+from interceptor import dns, http
 from interceptor.errors import OptionsError
 from interceptor.net.memorytls import client_context, origin_authority
 from interceptor.testing import EventRecorder, HookTester, MemoryProxy, make_flow
@@ -312,6 +312,35 @@ class TLSTests(ProxyTestCase):
             dict(counts.failed),
             {("server", "cert-wrong-host"): 1, ("client", "client-distrusts-ca"): 1},
         )
+
+
+class DatagramTests(ProxyTestCase):
+    def test_names(self):
+        proxy = self.proxy(example("names.py"), mode="dns:9.9.9.9")
+
+        def answer(query: bytes) -> bytes:
+            request = dns.Request.from_wire(query)
+            return dns.Response.make(request, "192.0.2.1", ttl=600).to_wire()
+
+        proxy.datagram_server("9.9.9.9", 53).answer = answer
+        for name, rcode, answers in (
+            ("API.example.com", "NOERROR", ["API.example.com 30 IN A 127.0.0.1"]),
+            ("x.ads.example", "NXDOMAIN", []),
+            ("other.example", "NOERROR", ["other.example 30 IN A 192.0.2.1"]),
+        ):
+            client = proxy.datagram_client()
+            client.send(dns.Request.make(name).to_wire())
+            response = dns.Response.from_wire(client.received[0])
+            self.assertEqual((response.rcode, list(map(str, response.answers))), (rcode, answers))
+
+    def test_datagrams(self):
+        proxy = self.proxy(example("datagrams.py"), mode="reverse:udp://server.test:514")
+        server = proxy.datagram_server("server.test", 514)
+        client = proxy.datagram_client()
+        for number in range(20):
+            client.send(b"%d" % number)
+        self.assertEqual(client.received, [b"hello from the proxy\n"])
+        self.assertEqual(len(server.received), 18)
 
 
 class TestingTests(SynchronousTestCase):

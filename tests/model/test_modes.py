@@ -94,6 +94,39 @@ class ModeTests(SynchronousTestCase):
         self.assertEqual(spec.name, "upstream:socks5h://proxy.example:1080")
         self.assertEqual(spec.listen, ListenSpec("tcp", "127.0.0.1", 9000))
 
+    def test_udp(self):
+        spec = parse_mode("reverse:udp://Example.org:514@9000")
+        self.assertEqual((spec.scheme, spec.host, spec.port), ("udp", "example.org", 514))
+        self.assertEqual((spec.name, spec.transports), ("reverse:udp://example.org:514", {"udp"}))
+        self.assertIn("needs a port: `udp://HOST:PORT`", self.refused("reverse:udp://a"))
+
+    def test_dns(self):
+        spec = parse_mode("dns")
+        self.assertEqual((spec.kind, spec.host, spec.port), ("dns", "", 0))
+        self.assertEqual((spec.name, spec.transports), ("dns", {"tcp", "udp"}))
+        self.assertEqual(spec.listen, ListenSpec("tcp", "127.0.0.1", 53))
+        self.assertEqual(parse_mode("dns@5353").listen.port, 5353)
+        for text, host, port in (
+            ("dns:9.9.9.9", "9.9.9.9", 53),
+            ("dns:Resolver.example:5300@1", "resolver.example", 5300),
+            ("dns:[2001:db8::1]:54@[::1]:1", "2001:db8::1", 54),
+        ):
+            spec = parse_mode(text)
+            self.assertEqual((spec.host, spec.port), (host, port))
+        self.assertEqual(spec.name, "dns:[2001:db8::1]:54")
+        for text in ("dns:", "dns:a:0", "dns:1.2.3", "dns:2001:db8::1", "dns://a"):
+            self.refused(text)
+
+    def test_udp_has_no_endpoints(self):
+        for text in ("dns@tcp:5353", "reverse:udp://a:1@unix:/run/x"):
+            self.assertIn("UDP is listened for at PORT", self.refused(text))
+
+    def test_one_port_for_udp_and_tcp(self):
+        parse_modes(("regular@8080", "reverse:udp://a:1@8080"))
+        for texts in (("regular@53", "dns@53"), ("dns@53", "reverse:udp://a:1@53")):
+            error = self.assertRaises(ModeError, parse_modes, texts)
+            self.assertIn("is taken by", str(error))
+
     def test_other_modes_have_no_next_hop(self):
         for text in ("regular", "socks5", "reverse:http://a"):
             self.assertIsNone(parse_mode(text).next_hop)
@@ -106,7 +139,8 @@ class ModeTests(SynchronousTestCase):
         expected = (
             "expected `regular`, `socks5`, `auto`, `transparent`, `reverse:http://HOST[:PORT]`, "
             "`reverse:https://HOST[:PORT]`, `reverse:tcp://HOST:PORT`, `reverse:tls://HOST:PORT`, "
-            "`reverse` (with `reverse_backends`) or `upstream:SCHEME://HOST:PORT`"
+            "`reverse:udp://HOST:PORT`, `reverse` (with `reverse_backends`), `dns[:HOST[:PORT]]` "
+            "or `upstream:SCHEME://HOST:PORT`"
         )
         self.assertEqual(self.refused("http"), f"mode `http`: {expected}")
         self.assertEqual(
@@ -119,7 +153,7 @@ class ModeTests(SynchronousTestCase):
 
     def test_schemes_that_are_none(self):
         self.assertIn(
-            "scheme `f-t-p` is not supported, only http, https, tcp, tls are",
+            "scheme `f-t-p` is not supported, only http, https, tcp, tls, udp are",
             self.refused("reverse:f-t-p://a"),
         )
 

@@ -1,0 +1,1 @@
+"""DNS messages, records and flows, with the record types of `twisted.names`."""
