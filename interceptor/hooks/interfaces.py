@@ -304,8 +304,10 @@ class ITCPHooks(Interface):
 
     ``flow.client_conn`` and ``flow.server_conn`` are the two ends, ``flow.metadata`` has
     ``passthrough`` where TLS was left alone, and says why. ``flow.kill()`` ends both connections,
-    ``flow.intercept()`` holds them after the event until ``flow.resume()``. The events come for
-    connections that began after somebody began to listen; who does not listen pays nothing.
+    ``flow.intercept()`` holds them after the event until ``flow.resume()``, and
+    ``flow.inject(content, to_client=True)`` sends bytes of your own, from a hook or at any later
+    time. The events come for connections that began after somebody began to listen; who does not
+    listen pays nothing.
     """
 
     taggedValue("title", "TCP events")

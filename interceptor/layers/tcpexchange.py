@@ -61,6 +61,12 @@ class TCPExchange:
         self._waiting: Deferred[Any] | None = None
         self._resumed: Deferred[None] | None = None
         self._kept = 0
+        # What scripts send: while nobody is there to take it, or its receiver is slow to do so.
+        self._joined = False
+        self._unsent: list[TCPMessage] = []
+        self._backlog = 0
+        # What hooks are looking at.
+        self._asked: TCPMessage | None = None
         self.flow = TCPFlow(context.client_conn, ServerConnection(None), context.mode.name, self)
         if passthrough is not None:
             self.flow.metadata["passthrough"] = passthrough
@@ -105,6 +111,8 @@ class TCPExchange:
             self._end(None)
             return
         self._sides = (client, server)
+        self._joined = True
+        self._send_unsent()
         kind = _CountingRelay if self._hooks.tcp_message is None else _MessageRelay
         upward = kind(server, settings.tunnel_idle_timeout, settings.close_timeout)
         downward = kind(client, settings.tunnel_idle_timeout, settings.close_timeout)
@@ -138,7 +146,7 @@ class TCPExchange:
 
     def _tell(self, relay: _MessageRelay, data: bytes) -> bool:
         """Fire ``tcp_message``, and pass on what is left of it; False if that has to wait."""
-        message = TCPMessage(relay.from_client, data, time.time())
+        message = self._asked = TCPMessage(relay.from_client, data, time.time())
         self._keep(message)
         fire = self._hooks.tcp_message
         if fire is not None:
@@ -154,6 +162,7 @@ class TCPExchange:
                 return False
         if self._ended:
             return False
+        self._asked = None
         relay.forward(message.content)
         return True
 
@@ -169,6 +178,7 @@ class TCPExchange:
             if self.flow.intercepted:
                 self._wait(Deferred.fromCoroutine(self._pause()), relay, message)
                 return
+            self._asked = None
             relay.forward(message.content)
             self._queue.popleft()
             self._go_on()
@@ -182,12 +192,59 @@ class TCPExchange:
 
     def _keep(self, message: TCPMessage) -> None:
         flow = self.flow
-        flow.messages.append(message)
+        messages = flow.messages
+        # The latest is what hooks are looking at, whatever is sent meanwhile.
+        asked = self._asked is not message and messages and messages[-1] is self._asked
+        messages.insert(len(messages) - 1 if asked else len(messages), message)
         self._kept += len(message.content)
         limit = self.context.environment.settings.body_memory_limit
         while self._kept > limit and len(flow.messages) > 1:
             self._kept -= len(flow.messages.pop(0).content)
             flow.forgotten += 1
+
+    # What scripts send
+
+    def inject(self, message: TCPMessage) -> None:
+        """Implement `TCPControl.inject`."""
+        if self._ended:
+            raise InterceptorError("the connections are closed", "tcp-not-open")
+        if not self._joined:
+            self._check_room(message)
+            self._unsent.append(message)
+            return
+        client, server = self._sides
+        sink = server if message.from_client else client
+        if sink.closing or sink.half_closed:
+            raise InterceptorError("nothing more can be sent that way", "tcp-not-open")
+        if sink.writing.paused:
+            self._check_room(message)
+        else:
+            self._backlog = 0
+        self._send(sink, message)
+        # A connection that carries something is not idle.
+        server.deadline.set(self.context.environment.settings.tunnel_idle_timeout)
+
+    def _check_room(self, message: TCPMessage) -> None:
+        backlog = self._backlog + len(message.content)
+        if backlog > self.context.environment.settings.body_memory_limit:
+            raise InterceptorError(
+                "more was injected than body_memory_limit, and nobody takes it", "tcp-inject-full"
+            )
+        self._backlog = backlog
+
+    def _send_unsent(self) -> None:
+        unsent, self._unsent = self._unsent, []
+        self._backlog = 0
+        client, server = self._sides
+        for message in unsent:
+            sink = server if message.from_client else client
+            if not (sink.closing or sink.half_closed):
+                self._send(sink, message)
+
+    def _send(self, sink: Side, message: TCPMessage) -> None:
+        if self._hooks.tcp_message is not None:
+            self._keep(message)
+        sink.write(message.content)
 
     # The flow's control
 

@@ -3,33 +3,40 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from interceptor.errors import InterceptorError
 from interceptor.model.connections import format_address
-from interceptor.model.flow import Flow
+from interceptor.model.flow import Flow, FlowControl
 
 if TYPE_CHECKING:
     from interceptor.model.connections import ClientConnection, ServerConnection
-    from interceptor.model.flow import FlowControl
 
 
 class TCPMessage:
     """Bytes that came from one peer at once: ``content``, which a hook may change.
 
     ``timestamp`` is in seconds since the epoch. TCP knows no messages: where one ends is up to the
-    network, and nothing may be read into it.
+    network, and nothing may be read into it. ``injected`` says that no peer sent it, but a script.
     """
 
-    __slots__ = ("content", "from_client", "timestamp")
+    __slots__ = ("content", "from_client", "injected", "timestamp")
 
-    def __init__(self, from_client: bool, content: bytes, timestamp: float | None = None) -> None:
+    def __init__(
+        self,
+        from_client: bool,
+        content: bytes,
+        timestamp: float | None = None,
+        injected: bool = False,
+    ) -> None:
         self.from_client = from_client
         self.content = content
         self.timestamp = time.time() if timestamp is None else timestamp
+        self.injected = injected
 
     def copy(self) -> TCPMessage:
         """Return an independent copy."""
-        return TCPMessage(self.from_client, self.content, self.timestamp)
+        return TCPMessage(self.from_client, self.content, self.timestamp, self.injected)
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, TCPMessage):
@@ -40,11 +47,18 @@ class TCPMessage:
         return hash(self._key())
 
     def _key(self) -> tuple[Any, ...]:
-        return (self.from_client, self.content, self.timestamp)
+        return (self.from_client, self.content, self.timestamp, self.injected)
 
     def __repr__(self) -> str:
         arrow = "->" if self.from_client else "<-"
         return f"<TCPMessage {arrow} {len(self.content)} bytes>"
+
+
+class TCPControl(FlowControl, Protocol):
+    """What a live relay of TCP implements."""
+
+    def inject(self, message: TCPMessage) -> None:
+        """Send a script's bytes on. Raises `InterceptorError` where that cannot be."""
 
 
 class TCPFlow(Flow):
@@ -71,7 +85,7 @@ class TCPFlow(Flow):
         client_conn: ClientConnection,
         server_conn: ServerConnection,
         mode: str = "regular",
-        control: FlowControl | None = None,
+        control: TCPControl | None = None,
     ) -> None:
         super().__init__(client_conn, server_conn, mode, control)
         self.messages: list[TCPMessage] = []
@@ -79,6 +93,23 @@ class TCPFlow(Flow):
         self.bytes_from_client = 0
         self.bytes_from_server = 0
         self.timestamp_end: float | None = None
+
+    def inject(self, content: bytes, *, to_client: bool = False) -> None:
+        """Send bytes of one's own to the server, or to the client.
+
+        They leave at once: behind what was passed on already, and before the message that hooks are
+        looking at. While there is no connection to the server, or one of the two turns to TLS, they
+        wait for it. They are kept in ``messages``, but do not fire ``tcp_message``. To be called in
+        the reactor's thread.
+
+        Raises `InterceptorError` with the code ``tcp-not-open`` where nothing more can be sent that
+        way, and ``tcp-inject-full`` where more waits to be taken than ``body_memory_limit``.
+        """
+        control: Any = self._control
+        if control is None or self.killed:
+            raise InterceptorError("the connections are closed", "tcp-not-open")
+        if content:
+            control.inject(TCPMessage(not to_client, bytes(content), injected=True))
 
     def copy(self) -> TCPFlow:
         made = super().copy()

@@ -95,6 +95,17 @@ class HookTests(ProxyTestCase):
         self.assertEqual(proxy.get("http://example.test/").status_code, 502)
         self.assertEqual(origin.connections, [])
 
+    def test_answers_to_raw_tcp(self):
+        proxy = self.proxy(example("answer_tcp.py"), mode="reverse:tcp://example.test:7")
+        origin = proxy.origin(port=7)
+        client = proxy.client().send(b"PING\r\n")
+        self.assertEqual((client.take(), origin.received), (b"PONG\r\n", b""))
+        client.send(b"hello\r\n")
+        self.assertEqual(origin.received, b"hello\r\n")
+        proxy.tester.close()
+        proxy.flush()
+        self.assertEqual(client.received, b"bye\r\n")
+
     def test_redirection(self):
         proxy = self.proxy(example("redirect.py"))
         origin = proxy.origin("staging.example.test", 8000).respond(ok("staged"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from interceptor import tcp
+from interceptor.errors import InterceptorError
 from interceptor.testing import EventRecorder, MemoryClient, MemoryProxy
 from tests.events.cases import EventTestCase, Guard, Hooks, Waiting
 
@@ -355,3 +356,165 @@ class FlowTests(TCPTestCase):
         flow = self.flow(recorder)
         self.assertIn("example.test:25, 1 messages", repr(flow))
         self.assertEqual(repr(flow.messages[0]), "<TCPMessage <- 11 bytes>")
+
+
+class InjectTests(TCPTestCase):
+    """``flow.inject``: bytes that no peer sent."""
+
+    def test_from_a_hook_before_the_message_in_question(self):
+        def talk(flow: tcp.TCPFlow) -> None:
+            if flow.messages[-1].from_client:
+                flow.inject(b"to the server\n")
+                flow.inject(b"to the client\n", to_client=True)
+
+        seen: list[bytes] = []
+        other = EventRecorder(tcp_message=lambda flow: seen.append(flow.messages[-1].content))
+        _, client, origin, recorder = self.tunnel(Hooks(tcp_message=talk), other)
+        client.take()
+        client.send(b"\0word\n")
+        self.assertEqual(origin.data, b"to the server\n\0word\n")
+        self.assertEqual(client.received, b"to the client\n")
+        # Nobody is asked about them, and the latest message stays the one in question.
+        self.assertEqual(seen, [b"220 hello\r\n", b"\0word\n"])
+        flow = self.flow(recorder)
+        self.assertEqual(
+            [(each.from_client, each.injected, each.content) for each in flow.messages],
+            [
+                (False, False, b"220 hello\r\n"),
+                (True, True, b"to the server\n"),
+                (False, True, b"to the client\n"),
+                (True, False, b"\0word\n"),
+            ],
+        )
+        self.assertEqual((flow.bytes_from_client, flow.bytes_from_server), (6, 11))
+
+    def test_from_outside_of_any_hook(self):
+        for listened in (("tcp_start", "tcp_message"), ("tcp_start",)):
+            recorder = EventRecorder(*listened)
+            proxy = self.proxy(recorder)
+            origin = self.raw_origin(proxy, port=25)
+            client = proxy.client().connect("example.test", 25).send(b"\0word")
+            flow = recorder.arguments("tcp_start")[0]
+            flow.inject(b" and more")
+            flow.inject(b"hello", to_client=True)
+            proxy.flush()
+            self.assertEqual(origin.protocols[0].data, b"\0word and more")
+            self.assertEqual(client.received, b"hello")
+            self.assertEqual(len(flow.messages), 3 if "tcp_message" in listened else 0)
+
+    def test_in_every_mode(self):
+        for mode in ("regular", "socks5", "reverse:tcp://example.test:25", "upstream:http://a:1"):
+            recorder = EventRecorder(*EVENTS)
+            direct = Hooks(serverconnect=lambda server_conn: setattr(server_conn, "via", None))
+            proxy = self.proxy(recorder, direct, mode=mode)
+            origin = self.raw_origin(proxy, port=25)
+            client = proxy.client()
+            if mode == "socks5":
+                client.send(b"\5\1\0\5\1\0\3\x0cexample.test\0\x19")
+            elif not mode.startswith("reverse"):
+                client.connect("example.test", 25)
+            client.take()
+            client.send(b"\0word")
+            self.flow(recorder).inject(b"mine", to_client=True)
+            self.flow(recorder).inject(b" and mine")
+            proxy.flush()
+            self.assertEqual(
+                (client.received, origin.protocols[0].data), (b"mine", b"\0word and mine"), mode
+            )
+            client.end()
+            proxy.flush()
+            # Half of it is closed: the other half goes on.
+            self.assertTrue(origin.protocols[0].ended)
+            self.flow(recorder).inject(b" twice", to_client=True)
+            late = self.assertRaises(InterceptorError, self.flow(recorder).inject, b"too late")
+            self.assertEqual(late.code, "tcp-not-open")
+            origin.protocols[0].write(b" bye")
+            proxy.flush()
+            self.assertEqual(client.received, b"mine twice bye")
+            self.flow(recorder).kill()
+            proxy.flush()
+            self.assertEqual(recorder.names[-2:], ["tcp_error", "tcp_end"])
+            error = self.flow(recorder).error
+            self.assertEqual(error and error.code, "killed")
+
+    def test_in_tls_that_was_opened(self):
+        recorder = EventRecorder(*EVENTS)
+        proxy = self.proxy(recorder, mode="reverse:tls://example.test:25")
+        origin = proxy.tls_origin(port=25)
+        client = proxy.client().start_tls("front.test").send(b"word")
+        self.flow(recorder).inject(b"mine", to_client=True)
+        self.flow(recorder).inject(b" and mine")
+        proxy.flush()
+        self.assertEqual((client.received, origin.received), (b"mine", b"word and mine"))
+
+    def test_before_there_is_a_server(self):
+        def start(flow: tcp.TCPFlow) -> None:
+            flow.inject(b"first ")
+            flow.inject(b"welcome", to_client=True)
+
+        for strategy in ("auto", "lazy"):
+            recorder = EventRecorder(*EVENTS, tcp_start=start)
+            proxy = self.proxy(recorder, connection_strategy=strategy)
+            origin = self.raw_origin(proxy, port=25)
+            client = proxy.client().connect("example.test", 25).send(b"\0word")
+            self.assertEqual(origin.protocols[0].data, b"first \0word")
+            self.assertEqual(client.received, b"welcome")
+
+    def test_a_server_that_cannot_be_had_gets_nothing(self):
+        recorder = EventRecorder(*EVENTS, tcp_start=lambda flow: flow.inject(b"first"))
+        proxy = self.proxy(recorder, mode="reverse:tcp://example.test:25")
+        client = proxy.client().send(b"word")
+        self.assertTrue(client.closed)
+        self.assertEqual(recorder.names, ["tcp_start", "tcp_error", "tcp_end"])
+
+    def test_while_a_hook_waits(self):
+        waiting = Waiting()
+        _, client, origin, recorder = self.hooked_tunnel(tcp_message=waiting)
+        flow = self.flow(recorder)
+        flow.inject(b"meanwhile ", to_client=True)
+        flow.inject(b"meanwhile")
+        waiting.go_on()
+        client.send(b"")
+        self.assertEqual((client.received, origin.data), (b"meanwhile 220 hello\r\n", b"meanwhile"))
+        self.assertEqual(flow.messages[-1].content, b"220 hello\r\n")
+
+    def test_nothing_is_nothing(self):
+        _, _, _, recorder = self.tunnel()
+        self.flow(recorder).inject(b"", to_client=True)
+        self.assertEqual(len(self.flow(recorder).messages), 1)
+
+    def test_after_the_end(self):
+        ended: list[str] = []
+
+        def end(flow: tcp.TCPFlow) -> None:
+            ended.append(self.assertRaises(InterceptorError, flow.inject, b"late").code)
+
+        proxy, client, _, recorder = self.hooked_tunnel(tcp_end=end)
+        client.abort()
+        proxy.flush()
+        self.assertEqual(ended, ["tcp-not-open"])
+        self.assertRaises(InterceptorError, self.flow(recorder).inject, b"late")
+
+    def test_a_receiver_that_takes_nothing(self):
+        proxy, client, _, recorder = self.tunnel(body_memory_limit=100_000)
+        client.peer.transport.pauseProducing()
+        flow = self.flow(recorder)
+        with self.assertRaises(InterceptorError) as raised:
+            for _ in range(100):
+                flow.inject(bytes(10_000), to_client=True)
+                proxy.flush()
+        self.assertEqual(raised.exception.code, "tcp-inject-full")
+        client.peer.transport.resumeProducing()
+        proxy.flush()
+        flow.inject(b"again", to_client=True)
+        proxy.flush()
+        self.assertTrue(client.received.endswith(b"again"))
+
+    def test_it_keeps_a_connection_from_being_idle(self):
+        proxy, client, _, recorder = self.tunnel(tunnel_idle_timeout=60.0)
+        for _ in range(3):
+            proxy.advance(50)
+            self.flow(recorder).inject(b"NOOP\r\n")
+        self.assertFalse(client.closed)
+        proxy.advance(61)
+        self.assertTrue(client.closed)
