@@ -14,6 +14,7 @@ from interceptor.layers.passthrough import Passthrough
 from interceptor.layers.proxyauth import make_authentication
 from interceptor.layers.proxyprotocol import ProxyProtocol
 from interceptor.layers.ring import RingGuard
+from interceptor.layers.windowbudget import WindowBudget
 from interceptor.model.backends import Backends
 from interceptor.net.handshakes import TLS_OPTIONS, Handshakes
 
@@ -133,6 +134,7 @@ class Environment:
         "run",
         "sessions",
         "settings",
+        "windows",
     )
 
     def __init__(
@@ -156,6 +158,7 @@ class Environment:
         self.datagram_quota = Quota()
         self.proxy_protocol = ProxyProtocol(options)
         self.ring = RingGuard(options)
+        self.windows = WindowBudget()
         self.backends = Backends(options.reverse_backends)
         # Whom log messages name, so that they reach the ``log`` event of this proxy and no other.
         self.proxy: object = None

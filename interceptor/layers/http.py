@@ -115,6 +115,9 @@ class HTTPLayer(Layer):
             kind = HTTPExchange if upgrade is None else self._upgrade_kind(upgrade)
             if not self.is_proxy:
                 self._route(request)
+            elif request.authority_bytes:
+                # From HTTP/2 on every request names its server.
+                request.first_line_format = "absolute"
             elif request.first_line_format != "absolute":
                 raise RemoteProtocolError(
                     "this is a proxy: its requests name their server, as in "

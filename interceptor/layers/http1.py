@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectionDone, ConnectionLost
@@ -285,7 +285,7 @@ class HTTP1ClientProtocol(_HTTP1Protocol):
     """Sends one request after the other to a server, each on behalf of one exchange."""
 
     unprocessed = False
-    shared = False
+    shared: Literal[False] = False
 
     def __init__(
         self,

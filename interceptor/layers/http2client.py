@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import connectionDone
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from interceptor.layers.http2pool import HTTP2Pool
     from interceptor.layers.upstream import Route
     from interceptor.model.connections import ServerConnection
+    from interceptor.model.flow import HTTPFlow
     from interceptor.model.http import Request
     from interceptor.wire.http2client import HTTP2ClientCodec
     from interceptor.wire.httpevents import StreamReset
@@ -38,7 +39,7 @@ class HTTP2ClientStream(HTTP2Stream):
     __slots__ = ("_head_seen", "_patience", "response_begun", "reused", "unprocessed")
 
     protocol: HTTP2ClientProtocol
-    shared = True
+    shared: Literal[True] = True
 
     def __init__(self, protocol: HTTP2ClientProtocol, *, reused: bool) -> None:
         super().__init__(protocol, 0)
@@ -53,6 +54,11 @@ class HTTP2ClientStream(HTTP2Stream):
     def server_conn(self) -> ServerConnection:
         """The connection that all streams to this server share."""
         return self.protocol.server_conn
+
+    def mark(self, flow: HTTPFlow) -> None:
+        """Note on a flow what is special about its connection."""
+        if not self.protocol.codec.mirrored_exactly:
+            flow.metadata["h2_window_reduced"] = True
 
     @property
     def request_complete(self) -> bool:
@@ -155,6 +161,8 @@ class HTTP2ClientProtocol(HTTP2Protocol):
         self.server_conn = server_conn
         self.codec = codec
         self.leaving = False
+        self.window_shown = 0
+        """Bytes of the client's window that this connection has taken on."""
         self._pool = pool
         self._route = route
 
@@ -213,6 +221,7 @@ class HTTP2ClientProtocol(HTTP2Protocol):
         self.side.close(self.settings.close_timeout)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._pool.connection_ended(self)
         if isinstance(reason.value, TLSError):
             self._pool.forget_shared(self, self._route)
             self._fail_streams(UpstreamError(str(reason.value), reason.value.code))

@@ -32,6 +32,8 @@ def codec_limits(settings: Settings) -> HTTP2Limits:
         table_size=settings.h2_table_size,
         initial_window=settings.h2_window,
         connection_window=settings.h2_connection_window,
+        mirrored_window=settings.h2_mirror_budget,
+        mirrored_connection_window=settings.h2_mirror_budget,
         resets=Rate(settings.h2_reset_limit, settings.h2_reset_limit),
         settings=control,
         pings=control,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, cast
 
 from twisted.internet.defer import Deferred, TimeoutError
@@ -107,14 +108,26 @@ class HTTP2Pool:
     def adopt(self, side: ServerSide, route: Route, *, reused: bool) -> HTTP2ClientStream:
         """Speak HTTP/2 on a connection, and return its first stream."""
         environment = self._environment
-        mirror = None
-        if self.client is not None and environment.settings.h2_mirror:
-            mirror = self.client.codec.mirror
         settings = environment.settings
-        codec = HTTP2ClientCodec(codec_limits(settings), cast(Mode, settings.http_framing), mirror)
+        mirror = None
+        if self.client is not None and settings.h2_mirror:
+            mirror = self.client.codec.mirror
+        limits = codec_limits(settings)
+        shown = 0
+        if mirror is not None:
+            shown = min(mirror.window_update, settings.h2_mirror_budget)
+            if not environment.windows.take(shown, settings.h2_mirror_total):
+                shown = 0
+                limits = replace(
+                    limits,
+                    mirrored_window=settings.h2_window,
+                    mirrored_connection_window=settings.h2_connection_window,
+                )
+        codec = HTTP2ClientCodec(limits, cast(Mode, settings.http_framing), mirror)
         protocol = HTTP2ClientProtocol(
             side.server_conn, settings, environment.clock.seconds, codec, self, route
         )
+        protocol.window_shown = shown
         self._shared.setdefault(route, []).append(protocol)
         stream = HTTP2ClientStream(protocol, reused=reused)
         start(side, protocol)
@@ -128,6 +141,11 @@ class HTTP2Pool:
             if not protocols:
                 del self._shared[route]
         self.stream_ended()
+
+    def connection_ended(self, protocol: HTTP2ClientProtocol) -> None:
+        """A connection is over, and what was held ready for it is free."""
+        self._environment.windows.give_back(protocol.window_shown)
+        protocol.window_shown = 0
 
     def stream_ended(self) -> None:
         """A stream is over: one that waits may begin."""

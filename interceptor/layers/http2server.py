@@ -19,10 +19,11 @@ from interceptor.layers.task import Task
 from interceptor.model.headers import Headers
 from interceptor.model.http import Response
 from interceptor.wire.framing import Mode
-from interceptor.wire.http2events import HTTP2RequestHead
+from interceptor.wire.http2events import HTTP2RequestHead, PingAcknowledged
 from interceptor.wire.http2frames import (
     CANCEL,
     INTERNAL_ERROR,
+    MAX_STREAM_ID,
     NO_ERROR,
     error_name,
 )
@@ -44,7 +45,7 @@ class HTTP2ServerStream(HTTP2Stream):
 
     log = Logger()
 
-    __slots__ = ("_taken_over", "layer", "task", "tunnel")
+    __slots__ = ("_request", "_taken_over", "layer", "task", "tunnel")
 
     protocol: HTTP2ServerProtocol
     carries_resets = True
@@ -59,6 +60,7 @@ class HTTP2ServerStream(HTTP2Stream):
 
     def serve(self, head: RequestHead) -> None:
         """Begin the exchange."""
+        self._request = head.request
         if head.request.first_line_format == "authority":
             self.tunnel = StreamSession(self.layer.context.session, self)
             self.layer = self.tunnel.layer(self.layer)
@@ -74,7 +76,7 @@ class HTTP2ServerStream(HTTP2Stream):
                 self.tunnel.begin(self._taken_over)
                 return
         elif isinstance(error, (RemoteProtocolError, ClientTooSlowError)):
-            self.layer.refuse(self, error)
+            self.layer.refuse(self, error, self._request)
         elif not isinstance(error, ClientGoneError):
             proxy = self.layer.context.environment.proxy
             self.log.failure("exchange failed: {error}", error=error, proxy=proxy)
@@ -225,7 +227,12 @@ class HTTP2ServerProtocol(HTTP2Protocol):
         super()._stream_reset(stream, stream_id, event)
 
     def _connection_event(self, event: Any) -> None:
-        self.room()
+        if type(event) is not PingAcknowledged:
+            self.room()
+        elif self.draining:
+            # A round trip has passed: whatever the client sent before it knew has come.
+            self.codec.goaway()
+            self.wrote()
 
     def offer_connect_protocol(self) -> None:
         """A server can do WebSocket over HTTP/2: let the client know (RFC 8441 section 3)."""
@@ -264,11 +271,14 @@ class HTTP2ServerProtocol(HTTP2Protocol):
         if self.draining:
             return
         self.draining = True
-        self.codec.goaway()
-        self.flush()
         for stream in tuple(self.streams.values()):
             if stream.listener is not None:
                 # A tunnel has no end of its own.
                 stream.listener.abortConnection()
         if not self.streams:
             self.close_gracefully()
+            return
+        # RFC 9113 section 6.8: requests that are on their way now are served still.
+        self.codec.goaway(MAX_STREAM_ID)
+        self.codec.ping()
+        self.flush()

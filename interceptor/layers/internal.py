@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
@@ -32,7 +32,7 @@ class InternalStream:
 
     reused = False
     unprocessed = False
-    shared = False
+    shared: Literal[False] = False
     response_begun = True
     write_paused = False
 

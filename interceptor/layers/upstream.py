@@ -92,6 +92,7 @@ class ServerPool:
             route = (destination, self._next_hop, False)
             stream = await http2.acquire(route)
             if stream is not None:
+                stream.mark(flow)
                 return stream
         try:
             protocol = await self._acquire(destination, flow, fresh=fresh, careful=careful)
@@ -101,6 +102,8 @@ class ServerPool:
             raise
         if http2 is not None and route is not None:
             http2.connected(route, shared=protocol.shared)
+        if protocol.shared:
+            protocol.mark(flow)
         return protocol
 
     async def _acquire(

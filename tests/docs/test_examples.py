@@ -63,6 +63,26 @@ class HookTests(ProxyTestCase):
         self.assertEqual(proxy.get("http://example.test/").text, "a color")
         self.assertEqual(proxy.get("http://example.test/").content, b"a colour")
 
+    def test_status_of_grpc(self):
+        said: list[str] = []
+        proxy = self.proxy(
+            example("grpc_status.py"), EventRecorder(log=lambda entry: said.append(entry.msg))
+        )
+        fields = {"Content-Type": "application/grpc"}
+        proxy.origin().respond(
+            http.Response.make(200, b"", {**fields, "grpc-status": "0"}),
+            http.Response.make(200, b"", {**fields, "grpc-status": "5"}),
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/grpc\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\n0\r\ngrpc-status: 7\r\n\r\n",
+        )
+        for _ in range(3):
+            proxy.get("http://example.test/a.b/C")
+        failed = [text for text in said if "gRPC" in text]
+        self.assertEqual(
+            failed,
+            ["/a.b/C failed with gRPC status 5", "/a.b/C failed with gRPC status 7"],
+        )
+
     def test_a_coroutine_limits_what_is_under_way(self):
         proxy = self.proxy(example("coroutine.py"))
         origin = proxy.origin()
