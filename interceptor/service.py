@@ -166,7 +166,7 @@ class InterceptorService(Service):
         self._unsubscribe = self.options.subscribe(self._options_changed)
         try:
             self.addons.start()
-            declare_protocols(self.addons)
+            declare_protocols(self.options, self.addons.bus.declared)
             self.addons.add(
                 Onboarding(self.environment.internal_hosts, lambda: self.authority),
                 *self._first_addons,

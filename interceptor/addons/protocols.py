@@ -10,7 +10,8 @@ from interceptor.hooks.loader import Loader
 if TYPE_CHECKING:
     from zope.interface.interface import InterfaceClass
 
-    from interceptor.hooks.addons import AddonChain
+    from interceptor.hooks.declarations import Declarations
+    from interceptor.model.options import Options
 
 PROTOCOLS: Final = (redis,)
 """Modules that are addons, each of which declares a layer."""
@@ -19,8 +20,8 @@ PROTOCOL_HOOKS: Final[tuple[InterfaceClass, ...]] = (redis.IRedisHooks,)
 """The interfaces of their events, for the reference."""
 
 
-def declare_protocols(chain: AddonChain) -> None:
-    """Declare all of them for good, before any addon is there."""
-    loader = Loader(chain.options, declared=chain.bus.declared)
+def declare_protocols(options: Options, declared: Declarations | None = None) -> None:
+    """Declare all of them for good, and their options, before any addon is there."""
+    loader = Loader(options, declared=declared)
     for module in PROTOCOLS:
         module.load(loader)

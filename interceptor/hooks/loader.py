@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from interceptor.errors import OptionsError
 from interceptor.hooks.declarations import Declarations, LayerDeclaration, standard_events
 from interceptor.model.options import Options
+from interceptor.model.protocoloptions import hosts_option
 
 if TYPE_CHECKING:
     from zope.interface.interface import InterfaceClass
@@ -53,9 +54,14 @@ class Loader:
         limits a text. Raises `OptionsError` when the name is taken, or when the default, or the
         value that the operator gave, does not fit.
         """
-        replace = name in self._replaceable
-        ours = replace or name in self._shared or name not in self._options
-        self._options.add_option(name, type, default, help, choices, replace=replace)
+        self._note(name)
+        self._options.add_option(
+            name, type, default, help, choices, replace=name in self._replaceable
+        )
+
+    def _note(self, name: str) -> None:
+        """Remember an option as this addon's, unless it is the core's."""
+        ours = name in self._replaceable or name in self._shared or name not in self._options
         if ours and name not in self.names:
             self.names.append(name)
 
@@ -86,13 +92,9 @@ class Loader:
         self.layers.append(declaration.name)
         hooks = getattr(layer, "hooks", None)
         self.add_events(standard_events(declaration.name) if hooks is None else hooks)
-        self.add_option(
-            declaration.option,
-            Sequence[str],
-            (),
-            f"Regular expressions; with servers whose `host:port` one of them matches, the "
-            f"protocol is taken to be {getattr(layer, 'title', declaration.name)}.",
-        )
+        option = hosts_option(declaration.name, getattr(layer, "title", declaration.name))
+        self._note(option.name)
+        self._options.declare(option, replace=option.name in self._replaceable)
         for pattern in getattr(self._options, declaration.option):
             try:
                 re.compile(pattern)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from interceptor.layers.context import Context, Layer, RootLayer
 from interceptor.layers.http import HTTPLayer
 from interceptor.layers.messages import MessageLayer
+from interceptor.layers.pair import PairLayer
 from interceptor.layers.socks5 import SOCKS5Layer
 from interceptor.layers.tcp import TCPLayer
 from interceptor.layers.tls import TLSLayer
@@ -24,6 +25,7 @@ __all__ = [
     "MessageCodec",
     "MessageFlow",
     "MessageLayer",
+    "PairLayer",
     "RootLayer",
     "SOCKS5Layer",
     "TCPLayer",

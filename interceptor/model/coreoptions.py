@@ -11,6 +11,7 @@ from interceptor.model.datagramoptions import DATAGRAM_OPTIONS
 from interceptor.model.http2options import HTTP2_OPTIONS
 from interceptor.model.optionmakers import choice, count, duration, flag, grouped, size
 from interceptor.model.options import Option, Options
+from interceptor.model.protocoloptions import PROTOCOL_OPTIONS
 from interceptor.model.websocketoptions import WEBSOCKET_OPTIONS
 
 _VERSIONS: Final = ("tls1.0", "tls1.1", "tls1.2", "tls1.3")
@@ -518,6 +519,7 @@ CORE_OPTIONS: Final[tuple[Option, ...]] = (
     ),
     *WEBSOCKET_OPTIONS,
     *HTTP2_OPTIONS,
+    *PROTOCOL_OPTIONS,
 )
 """Every option that is there without any script, in the order of the manual."""
 

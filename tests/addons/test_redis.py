@@ -7,8 +7,11 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from interceptor import redis
-from interceptor.addons.protocols import PROTOCOL_HOOKS
+from interceptor.addons.protocols import PROTOCOL_HOOKS, declare_protocols
+from interceptor.hooks.declarations import Declarations
 from interceptor.hooks.events import EVENTS, read_events
+from interceptor.model.options import Options
+from interceptor.model.protocoloptions import PROTOCOL_OPTIONS
 from interceptor.testing import EventRecorder, HookTester, MemoryProxy
 
 
@@ -120,3 +123,12 @@ class ReferenceTests(SynchronousTestCase):
         self.addCleanup(tester.close)
         documented = {event.name for each in PROTOCOL_HOOKS for event in read_events(each)}
         self.assertEqual(set(tester.chain.bus.declared.events) - set(EVENTS), documented)
+
+    def test_the_options_are_those_of_the_layers(self) -> None:
+        options, declared = Options(PROTOCOL_OPTIONS), Declarations()
+        declare_protocols(options, declared)
+        self.assertEqual(
+            {layer.option for layer in declared.layers.values()},
+            {option.name for option in PROTOCOL_OPTIONS},
+        )
+        self.assertEqual(options.options(), PROTOCOL_OPTIONS)

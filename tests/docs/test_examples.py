@@ -186,6 +186,39 @@ class ProtocolTests(ProxyTestCase):
         self.assertEqual(client.received, b"$1\r\n1\r\n:-1\r\n")
 
 
+class LayerTests(ProxyTestCase):
+    def test_a_codec(self):
+        # "test_memo.py" holds the tests of "memo.py".
+        module = load(EXAMPLES / "test_memo.py")
+        result = unittest.TestResult()
+        for each in (module.CodecTests, module.LayerTests):
+            unittest.defaultTestLoader.loadTestsFromTestCase(each).run(result)
+        self.assertEqual((result.errors, result.failures, result.testsRun), ([], [], 3))
+
+    def test_data_can_be_changed(self):
+        recorder = EventRecorder(memo_message=lambda flow: setattr(flow.message, "data", b"more"))
+        proxy = self.proxy(example("memo.py"), recorder, mode="reverse:memo://cache.test")
+        origin = proxy.origin("cache.test", 11211)
+        proxy.client().send(b"set a 0 0 1\r\nx\r\n")
+        self.assertEqual(origin.received, b"set a 0 0 4\r\nmore\r\n")
+
+    def test_a_pair(self):
+        proxy = self.proxy(example("shout.py"), mode="reverse:shout://lines.test:7")
+        origin = proxy.origin("lines.test", 7)
+        client = proxy.client().send(b"hello\r\n")
+        self.assertEqual(origin.received, b"HELLO\r\n")
+        origin.send(b"yes\r\n")
+        self.assertEqual(client.received, b"yes\r\n")
+
+    def test_chosen(self):
+        recorder = EventRecorder("tcp_message", "requestheaders")
+        proxy = self.proxy(example("choose_layer.py"), recorder)
+        for host in ("a.internal", "b.test"):
+            proxy.origin(host, 8443)
+            proxy.client().connect(host, 8443).send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        self.assertEqual(recorder.names, ["tcp_message", "requestheaders"])
+
+
 class ScriptTests(ProxyTestCase):
     def test_own_options(self):
         proxy = self.proxy(example("options.py"), greeting="good morning", greeting_pause="1m")

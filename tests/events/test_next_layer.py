@@ -6,6 +6,7 @@ from typing import Any
 
 from zope.interface import implementer
 
+from interceptor import layers
 from interceptor.interfaces import ILayer
 from interceptor.net.sides import SideProtocol
 from tests.events.cases import (
@@ -65,6 +66,18 @@ class ProposedTests(EventTestCase):
         self.assertIsNone(context.server_conn.address)
         for name in ("client_conn", "server_conn", "options", "layers", "mode"):
             self.assertIs(getattr(layer, name), getattr(context, name), name)
+
+    def test_where_it_leads(self) -> None:
+        proxy, client, recorder = self.started()
+        proxy.origin("example.test", 80)
+        client.send(CONNECT)
+        client.send(b"\x00\x01\x02\x03\x04\x05")
+        http, tcp = recorder.arguments("next_layer")
+        self.assertEqual((http.address, tcp.address), (None, ("example.test", 80)))
+        again = layers.TCPLayer.instead_of(tcp)
+        self.assertEqual(
+            (again.address, again.server, again.context), (tcp.address, tcp.server, tcp.context)
+        )
 
     def test_bytes_and_stack(self) -> None:
         seen: list[tuple[bytes, list[str]]] = []
