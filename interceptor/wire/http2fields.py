@@ -438,6 +438,8 @@ def invalid(message: str) -> LocalProtocolError:
     return LocalProtocolError(message, "header-invalid")
 
 
+_MAX_LENGTH_DIGITS: Final = 18
+
 AS_ANNOUNCED: Final = -2
 """Instead of a body's length: Content-Length stays as it is."""
 
@@ -486,11 +488,14 @@ def prepare_fields(
                 has_te = True
                 field = (lower, b"trailers")
             elif kind == CONTENT_LENGTH:
-                if announced >= 0 or not value.isdigit():
+                # What came by HTTP/1 may be written in a way that not all can read.
+                if announced >= 0 or not value.isdigit() or len(value) > _MAX_LENGTH_DIGITS:
                     continue
-                if not announce and length != AS_ANNOUNCED and int(value) != length:
+                number = int(value)
+                if not announce and length != AS_ANNOUNCED and number != length:
                     continue
-                announced = int(value)
+                announced = number
+                field = (lower, b"%d" % number)
             elif kind == INVALID_NAME and (name[:1] == b":" or not is_lenient_name(name)):
                 raise invalid(f"{name!r} is no field name")
         if _CLEAN_VALUE.fullmatch(value) is None:
