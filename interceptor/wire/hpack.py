@@ -311,6 +311,9 @@ class HPACKEncoder:
         "_added",
         "_entries",
         "_fields",
+        "_last_added",
+        "_last_block",
+        "_last_fields",
         "_max_size",
         "_names",
         "_resized",
@@ -326,6 +329,10 @@ class HPACKEncoder:
         self._size = 0
         self._max_size = DEFAULT_TABLE_SIZE
         self._resized: tuple[int, ...] = ()
+        # Fields that added no entry, and what became of them while there were so many.
+        self._last_fields: tuple[Field, ...] | None = None
+        self._last_added = 0
+        self._last_block = b""
 
     def set_limit(self, limit: int) -> None:
         """Take the table size that the peer allows; more than the default is not made use of."""
@@ -337,14 +344,34 @@ class HPACKEncoder:
         self._resized = (size,) if least == size else (least, size)
         self._max_size = size
         self._evict()
+        self._last_fields = None
 
-    def encode(self, fields: Iterable[Field]) -> bytes:
-        """Return the header block of a field list; names have to be in lower case."""
+    def encode(self, head: Iterable[Field], fields: tuple[Field, ...] = ()) -> bytes:
+        """Return the header block of ``head`` and ``fields``; names have to be in lower case.
+
+        Where ``fields`` are the very object that they were the last time, and no entry was added
+        since, their part of the block is the same as well.
+        """
+        begin = b""
+        if self._resized:
+            begin = b"".join([_integer(size, 5, 0x20) for size in self._resized])
+            self._resized = ()
+        begin += self._encode(head)
+        if not fields:
+            return begin
+        added = self._added
+        if fields is self._last_fields and added == self._last_added:
+            return begin + self._last_block
+        block = self._encode(fields)
+        if self._added == added:
+            self._last_fields = fields
+            self._last_added = added
+            self._last_block = block
+        return begin + block
+
+    def _encode(self, fields: Iterable[Field]) -> bytes:
         out: list[bytes] = []
         add = out.append
-        if self._resized:
-            out.extend([_integer(size, 5, 0x20) for size in self._resized])
-            self._resized = ()
         known = self._fields
         static = _STATIC_FIELDS
         for field in fields:

@@ -16,7 +16,6 @@ from interceptor.wire.http2fields import (
     frame_response,
     parse_response,
     parse_trailers,
-    prepare_fields,
     pseudo_headers,
 )
 from interceptor.wire.http2limits import DEFAULT_ORDER, HTTP2Limits, HTTP2Mirror
@@ -237,11 +236,11 @@ class HTTP2ClientCodec(HTTP2Codec):
         method = request.method_bytes
         if method == b"CONNECT":
             length = None
-        prepared = prepare_fields(request.headers.fields, False, length)
+        prepared = self._prepare(request.headers.fields, False, length)
         pseudo = pseudo_headers(request, self._order, protocol)
         if end_stream and prepared.length > 0:
             raise too_short(prepared.length)
-        block = self._encoder.encode((*pseudo, *prepared.fields))
+        block = self._encoder.encode(pseudo, prepared.fields)
         stream_id = self._next_id
         if priority and int.from_bytes(priority[:4], "big") & 0x7FFFFFFF >= stream_id:
             # It depends on a stream of the client's own connection; RFC 7540 section 5.3.1 forbids

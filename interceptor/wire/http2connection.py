@@ -8,13 +8,36 @@ from __future__ import annotations
 from interceptor.errors import LocalProtocolError
 from interceptor.model.headers import Headers
 from interceptor.wire import http2frames as frames
-from interceptor.wire.http2fields import prepare_fields
+from interceptor.wire.framing import Fields
+from interceptor.wire.http2fields import Prepared, prepare_fields
 from interceptor.wire.http2reader import HTTP2Reader
 from interceptor.wire.http2state import Stream
 
 
 class HTTP2Codec(HTTP2Reader):
     """One end of an HTTP/2 connection."""
+
+    _prepared: tuple[Fields, bool, int | None, bool, Prepared] | None = None
+
+    def _prepare(
+        self, fields: Fields, challenge: bool, length: int | None, announce: bool = False
+    ) -> Prepared:
+        """Return what `prepare_fields` does, at once where the fields are those of the last time.
+
+        Codecs that read repeated heads hand out the same fields again.
+        """
+        known = self._prepared
+        if (
+            known is not None
+            and known[0] is fields
+            and known[1] == challenge
+            and known[2] == length
+            and known[3] == announce
+        ):
+            return known[4]
+        prepared = prepare_fields(fields, challenge, length, announce)
+        self._prepared = (fields, challenge, length, announce, prepared)
+        return prepared
 
     def _stream(self, stream_id: int) -> Stream:
         stream = self._streams.get(stream_id)

@@ -516,11 +516,10 @@ def authority_of(request: Request) -> bytes:
     that came by HTTP/1. Raises `LocalProtocolError` with code ``header-invalid``.
     """
     authority: bytes | None = b""
-    if request.first_line_format == "authority" or not request.http_version_bytes.startswith(
-        b"HTTP/1"
-    ):
+    tunnel = request.first_line_format == "authority"
+    if tunnel or request.http_version_bytes[:6] != b"HTTP/1":
         authority = request.authority_bytes
-    if not authority and request.first_line_format != "authority":
+    if not authority and not tunnel:
         authority = request.headers.get_bytes(b"host")
     if not authority:
         host = request.host_bytes

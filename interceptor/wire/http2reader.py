@@ -11,7 +11,7 @@ from interceptor.wire.hpacktables import HPACKError
 from interceptor.wire.http2control import HTTP2Control
 from interceptor.wire.http2limits import HTTP2Limits, Settings
 from interceptor.wire.http2state import Stream
-from interceptor.wire.httpevents import NEED_DATA, Data, NoEvent, StreamReset
+from interceptor.wire.httpevents import NEED_DATA, Data, NeedData, StreamReset
 
 MOST_MEMO: Final = 64
 """So many header blocks are remembered with what they were found to mean,"""
@@ -59,7 +59,7 @@ class HTTP2Reader(HTTP2Control):
             self._buffer += data
         self._position = 0
 
-    def next_event(self, now: float) -> tuple[int, Any] | NoEvent:
+    def next_event(self, now: float) -> tuple[int, Any] | NeedData:
         """Return a stream and its next event, `NEED_DATA` when there is none.
 
         ``now`` is the time in seconds. Raises `RemoteProtocolError` when the peer broke the

@@ -21,7 +21,7 @@ from interceptor.wire.http2fields import (
 from interceptor.wire.http2limits import HTTP2Limits, HTTP2Mirror
 from interceptor.wire.http2reader import MOST_MEMO, WORTH_KEEPING
 from interceptor.wire.http2state import Stream
-from interceptor.wire.httpevents import NEED_DATA, EndOfMessage, NoEvent
+from interceptor.wire.httpevents import NEED_DATA, EndOfMessage, NeedData
 
 
 class HTTP2ServerCodec(HTTP2Codec):
@@ -58,7 +58,7 @@ class HTTP2ServerCodec(HTTP2Codec):
 
     # Reading
 
-    def next_event(self, now: float) -> tuple[int, Any] | NoEvent:
+    def next_event(self, now: float) -> tuple[int, Any] | NeedData:
         if self._preface and self._error is None and not self._read_preface():
             return NEED_DATA
         return super().next_event(now)
@@ -231,7 +231,7 @@ class HTTP2ServerCodec(HTTP2Codec):
         if status == 204 or (method == b"CONNECT" and status <= 299):
             # RFC 9110 section 8.6
             length = None
-        prepared = prepare_fields(response.headers.fields, status == 407, length, announce)
+        prepared = self._prepare(response.headers.fields, status == 407, length, announce)
         if announce or status == 204:
             end_stream = True
         else:
@@ -248,5 +248,5 @@ class HTTP2ServerCodec(HTTP2Codec):
         self, stream_id: int, status: int, fields: tuple[tuple[bytes, bytes], ...], ends: bool
     ) -> None:
         self._messages += 1
-        block = self._encoder.encode(((b":status", b"%d" % status), *fields))
+        block = self._encoder.encode(((b":status", b"%d" % status),), fields)
         self._out.append(frames.header_frames(stream_id, block, ends, self._send_frame))

@@ -99,3 +99,6 @@ HTTPEvent = RequestHead | ResponseHead | Data | EndOfMessage | StreamReset
 
 NoEvent = Literal[_Sentinel.NEED_DATA, _Sentinel.CONNECTION_CLOSED]
 """The type of those two."""
+
+NeedData = Literal[_Sentinel.NEED_DATA]
+"""The type of the first, where the end of a connection is told by other means."""
