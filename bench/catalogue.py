@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from bench.http2workloads import HTTP2Workload, OneStreamWorkload
 from bench.subjects import Hooks, Mode
 from bench.tcpworkloads import TunnelWorkload
 from bench.tlsworkloads import FirstSightWorkload, ResumptionWorkload, TLSWorkload
@@ -129,10 +130,17 @@ WORKLOADS: Mapping[str, Workload] = {
             only=_OURS,
             **_BULK,
         ),
-        EchoWorkload("ws-echo-64", "WebSocket, 8 echoes of 64 bytes of text, a hook"),
-        EchoWorkload(
-            "ws-echo-64k", "WebSocket, 8 echoes of 64 KiB of text, a hook", size=65536
+        HTTP2Workload("h2-1k-hooks", "HTTP/2, 8 connections of 10 streams, 1 KiB, all events"),
+        HTTP2Workload(
+            "h2-to-h1-1k-hooks",
+            "the same to a server with HTTP/1, without TLS",
+            translated=True,
         ),
+        OneStreamWorkload(
+            "h2-one-stream", "1 GiB on one stream, beside the same by HTTP/1", only=_INTERCEPTOR
+        ),
+        EchoWorkload("ws-echo-64", "WebSocket, 8 echoes of 64 bytes of text, a hook"),
+        EchoWorkload("ws-echo-64k", "WebSocket, 8 echoes of 64 KiB of text, a hook", size=65536),
         EchoWorkload(
             "ws-echo-64k-binary",
             "WebSocket, 8 echoes of 64 KiB that are no text, a hook",

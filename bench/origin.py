@@ -52,23 +52,31 @@ http {{
         ssl_session_cache shared:bench:4m;
         ssl_session_tickets on;
     }}
+    server {{
+        listen 127.0.0.1:{ports.http2} ssl http2 backlog=4096;
+        http2_max_concurrent_streams 256;
+    }}
 }}
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Where one origin serves the same: ``plain``, over TLS, and over TLS that can be resumed."""
+    """Where one origin serves the same: ``plain``, over TLS, over TLS that can be resumed.
+
+    On ``http2`` nginx speaks HTTP/2 over TLS; the origin in Python is not there.
+    """
 
     plain: int
     tls: int
     resumable: int
+    http2: int
 
     @classmethod
     def free(cls) -> Ports:
         """Take ports of loopback that nobody listens on."""
         found: set[int] = set()
-        while len(found) < 3:
+        while len(found) < 4:
             found.add(free_port())
         return cls(*found)
 

@@ -103,14 +103,14 @@ async def serve(sizes: Mapping[bytes, int], listeners: Mapping[int, ssl.SSLConte
 
 def main(arguments: list[str]) -> None:
     """Parse the arguments and serve."""
-    chain, key, *ports = arguments[:5]
-    plain, tls, resumable = map(int, ports)
+    chain, key, *ports = arguments[:6]
+    plain, tls, resumable, _ = map(int, ports)
     listeners = {
         plain: None,
         tls: tls_context(chain, key, False),
         resumable: tls_context(chain, key, True),
     }
-    named = (argument.partition("=") for argument in arguments[5:])
+    named = (argument.partition("=") for argument in arguments[6:])
     asyncio.run(serve({name.encode(): int(size) for name, _, size in named}, listeners))
 
 

@@ -133,7 +133,7 @@ def evaluate(
     figures = {name: _figures(workload, series, baseline) for name, series in found.items()}
     reasons = [f"{name}: {text}" for name, of in figures.items() for text in of.problems]
     judged = figures.get(JUDGED)
-    if smoke and judged is not None and judged.ratio is not None:
+    if smoke and judged is not None and workload.baseline == "relay":
         low, high = _SANE_RATIO
         base = figures.get(workload.baseline or "")
         metric, ratio = _judged_value(judged, base, "ratio")
