@@ -190,3 +190,11 @@ class IRules(Interface):
 
     def relay_layer(context: Any, server: Any, destination: Any) -> Any:
         """Return the layer that passes bytes on as they are."""
+
+    def starttls_layer(
+        context: Any, server: Any, destination: Any, joint: Any, protocol: str
+    ) -> Any:
+        """Return the layer that opens TLS where client and server have agreed on it just now.
+
+        ``joint`` is what joins them, and goes on after it; ``protocol`` names what is spoken.
+        """

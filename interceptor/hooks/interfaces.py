@@ -324,8 +324,9 @@ class ITCPHooks(Interface):
         ``flow.messages[-1]`` has them in ``content``, which may be changed; ``from_client`` says
         where they came from. Empty ``content`` is not passed on. The messages of a flow come one
         after another, both directions included, and nothing more is read meanwhile. Where a message
-        begins and ends means nothing: TCP has no messages. Of those before the latest are kept up
-        to ``body_memory_limit``; ``flow.forgotten`` counts the others.
+        begins and ends means nothing: TCP has no messages. Where plain text turns to TLS (STARTTLS)
+        what is said inside follows in the same flow, decrypted. Of the messages before the latest
+        those are kept that fit into ``body_memory_limit``; ``flow.forgotten`` counts the others.
         """
 
     def tcp_error(flow: TCPFlow) -> None:

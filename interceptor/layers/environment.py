@@ -72,6 +72,7 @@ class Settings:
     tls_timeout: float
     hook_timeout: float
     connection_strategy: str
+    starttls: tuple[str, ...]
     retry_stale: bool
     websocket_message_limit: int
     websocket_frame_limit: int

@@ -11,6 +11,7 @@ from interceptor.layers.failures import ClientGoneError
 from interceptor.layers.task import Task
 from interceptor.net.gate import PEER, SETUP
 from interceptor.net.sides import Side, SideProtocol
+from interceptor.net.tlsfailures import TruncatedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -80,6 +81,11 @@ class Relay(SideProtocol):
         self._idle_timeout = idle_timeout
         self._close_timeout = close_timeout
 
+    @property
+    def other(self) -> Side:
+        """The side that is written to."""
+        return self._other
+
     def attach(self, side: Side) -> None:
         super().attach(side)
         self._other.writing.on_change = self._other_full
@@ -117,5 +123,7 @@ class Relay(SideProtocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if reason.check(ConnectionDone):
             self._other.close(self._close_timeout)
+        elif reason.check(TruncatedError):
+            self._other.cut_off()
         else:
             self._other.abort()

@@ -13,6 +13,7 @@ from interceptor.layers.destinations import RAW, by_name, mode_destination, name
 from interceptor.layers.detect import http_agreed
 from interceptor.layers.http import HTTPLayer, NotTLSLayer
 from interceptor.layers.socks5 import SOCKS5Layer
+from interceptor.layers.starttls import StartTLSLayer
 from interceptor.layers.tcp import TCPLayer
 from interceptor.layers.tls import TLSLayer
 from interceptor.model.modes import DNS_PORT
@@ -22,6 +23,7 @@ from interceptor.wire.tlshello import looks_like_tls
 if TYPE_CHECKING:
     from interceptor.layers.context import Context, Layer
     from interceptor.layers.destinations import Destination
+    from interceptor.layers.joint import Joint
     from interceptor.layers.serverside import ServerSide
 
 moduleProvides(IRules)
@@ -155,6 +157,17 @@ def relay_layer(context: Context, server: ServerSide | None, destination: Destin
     if http_agreed(context, destination):
         return _http_layer(context, server, destination)
     return TCPLayer(context, server, destination)
+
+
+def starttls_layer(
+    context: Context,
+    server: ServerSide,
+    destination: Destination,
+    joint: Joint,
+    protocol: str,
+) -> Layer:
+    """Return the layer that opens TLS in the middle of a connection."""
+    return StartTLSLayer(context, destination, server, joint, protocol)
 
 
 def _http_layer(context: Context, server: ServerSide | None, destination: Destination) -> Layer:

@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
-from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 
 from interceptor.errors import HookFailed, InterceptorError
 from interceptor.layers.failures import ClientGoneError, KilledError, describe
 from interceptor.layers.hooking import run_hook
-from interceptor.layers.relay import Opener, Relay
+from interceptor.layers.joint import (
+    AnswerRelay,
+    HelloRelay,
+    Joint,
+    JointRelay,
+    WatchedRelay,
+)
+from interceptor.layers.relay import Relay
 from interceptor.model.connections import ServerConnection, format_address
 from interceptor.model.flow import KILLED_MESSAGE, Error
 from interceptor.model.tcpflow import TCPFlow, TCPMessage
-from interceptor.net.gate import HOOK, SETUP
+from interceptor.net.gate import HOOK
 from interceptor.net.sides import Side
+from interceptor.net.tlsfailures import TruncatedError
+from interceptor.wire.starttls import Phase, StartTLSWatch
 
 if TYPE_CHECKING:
     from twisted.python.failure import Failure
@@ -40,7 +48,7 @@ def has_listeners(hooks: HookBus) -> bool:
     )
 
 
-class TCPExchange:
+class TCPExchange(Joint):
     """Joins a client and a server, and tells of it. It is the `FlowControl` of its flow.
 
     The events are ``tcp_start``, before a connection is made that is not there yet; then
@@ -50,14 +58,17 @@ class TCPExchange:
 
     log = Logger()
 
+    flow: TCPFlow
+
     def __init__(self, context: Context, passthrough: str | None) -> None:
-        self.context = context
+        super().__init__(context, passthrough)
         self._hooks: Any = context.environment.hooks
-        self._opener: Opener | None = None
+        self._telling = False
         self._sides: tuple[Side, ...] = ()
-        self._ended = False
-        # What arrived while a hook was busy with what came before; None is an end of input.
-        self._queue: deque[tuple[_MessageRelay, bytes | None]] = deque()
+        self._over = False
+        # What arrived while a hook was busy with what came before; None is an end of input. What
+        # has been seen by the watches already is True.
+        self._queue: deque[tuple[JointRelay, bytes | None, bool]] = deque()
         self._waiting: Deferred[Any] | None = None
         self._resumed: Deferred[None] | None = None
         self._kept = 0
@@ -75,19 +86,15 @@ class TCPExchange:
         self, server: ServerSide | None, destination: Destination | None, data: bytes
     ) -> None:
         """Fire ``tcp_start``, connect where there is no ``server`` yet, and join the two."""
-        side = self.context.session.side
         if server is not None:
             self.flow.server_conn = server.server_conn
             self._sides = (server,)
-            server.hold(b"")
         elif destination is not None:
             host = destination[1].decode("utf-8", "surrogateescape")
             self.flow.server_conn.address = (host, destination[2])
-        opener = self._opener = Opener(data, self._failed)
-        side.use(opener)
-        opener.open(self._open(server, destination), self._join)
+        super().start(server, destination, data)
 
-    async def _open(self, server: ServerSide | None, destination: Destination | None) -> ServerSide:
+    async def _open(self, server: ServerSide | None) -> ServerSide:
         flow = self.flow
         if self._hooks.tcp_start is not None:
             waiting = self._hooks.tcp_start(flow)
@@ -97,54 +104,72 @@ class TCPExchange:
             await self._pause()
         if flow.killed:
             raise KilledError(self._kill_message())
-        if server is None:
-            assert destination is not None
-            server = await self.context.session.servers.open(destination, flow)
-        return server
+        return await super()._open(server)
+
+    def _opened(self, server: ServerSide, data: bytes) -> None:
+        self._telling = self._hooks.tcp_message is not None
+        super()._opened(server, data)
 
     def _join(self, server: ServerSide, data: bytes) -> None:
-        self._opener = None
-        client = self.context.session.side
-        settings = self.context.environment.settings
-        if server.closing:
-            client.close(settings.close_timeout)
-            self._end(None)
-            return
-        self._sides = (client, server)
+        self._sides = (self.context.session.side, server)
         self._joined = True
         self._send_unsent()
-        kind = _CountingRelay if self._hooks.tcp_message is None else _MessageRelay
-        upward = kind(server, settings.tunnel_idle_timeout, settings.close_timeout)
-        downward = kind(client, settings.tunnel_idle_timeout, settings.close_timeout)
-        upward.belong_to(self, True)
-        downward.belong_to(self, False)
-        early, server.early = server.early, b""
-        client.use(upward, data)
-        server.use(downward, early)
-        server.reading.resume(SETUP)
+        super()._join(server, data)
+
+    def _kinds(self) -> tuple[type[Relay], type[Relay]]:
+        if self._telling:
+            return JointRelay, JointRelay
+        upward, downward = super()._kinds()
+        return _COUNTING[upward], _COUNTING[downward]
+
+    def count(self, from_client: bool, size: int) -> None:
+        """So many bytes are passed on."""
+        if from_client:
+            self.flow.bytes_from_client += size
+        else:
+            self.flow.bytes_from_server += size
 
     # Messages
 
-    def received(self, relay: _MessageRelay, data: bytes | None) -> None:
+    def _admit(self, from_client: bool, data: bytes) -> bytes:
+        data = super()._admit(from_client, data)
+        self.count(from_client, len(data))
+        return data
+
+    def received(self, relay: JointRelay, data: bytes | None) -> None:
         """Take what arrived, or the end of it; it is passed on when its turn comes."""
-        self._queue.append((relay, data))
+        if not self._telling:
+            super().received(relay, data)
+            return
+        self._queue.append((relay, data, False))
         if self._waiting is None and len(self._queue) == 1:
             self._go_on()
 
     def _go_on(self) -> None:
         queue = self._queue
-        while queue and not self._ended:
-            relay, data = queue[0]
+        while queue and not self._over:
+            relay, data, admitted = queue[0]
             if data is None:
-                relay.pass_end()
-            elif not self._tell(relay, data):
-                return
-            if queue:
+                if not self._gave_up(relay):
+                    queue.popleft()
+                    relay.pass_end()
+                continue
+            if not admitted:
+                try:
+                    data = self._admit(relay.from_client, data)
+                except InterceptorError as error:
+                    self._stop(error)
+                    return
+            if data:
+                if not self._tell(relay, data):
+                    return
+            else:
                 queue.popleft()
+                self._follow()
         for side in self._sides:
             side.reading.resume(HOOK)
 
-    def _tell(self, relay: _MessageRelay, data: bytes) -> bool:
+    def _tell(self, relay: JointRelay, data: bytes) -> bool:
         """Fire ``tcp_message``, and pass on what is left of it; False if that has to wait."""
         message = self._asked = TCPMessage(relay.from_client, data, time.time())
         self._keep(message)
@@ -160,35 +185,81 @@ class TCPExchange:
             if waiting is not None:
                 self._wait(waiting, relay, message)
                 return False
-        if self._ended:
+        if self._over:
             return False
-        self._asked = None
-        relay.forward(message.content)
+        self._told(relay, message)
         return True
 
-    def _wait(self, waiting: Deferred[Any], relay: _MessageRelay, message: TCPMessage) -> None:
+    def _wait(self, waiting: Deferred[Any], relay: JointRelay, message: TCPMessage) -> None:
         for side in self._sides:
             side.reading.pause(HOOK)
         self._waiting = waiting
 
         def answered(_: object) -> None:
             self._waiting = None
-            if self._ended:
+            if self._over:
                 return
             if self.flow.intercepted:
                 self._wait(Deferred.fromCoroutine(self._pause()), relay, message)
                 return
-            self._asked = None
-            relay.forward(message.content)
-            self._queue.popleft()
+            self._told(relay, message)
             self._go_on()
 
         def failed(failure: Failure) -> None:
             self._waiting = None
-            if not self._ended and isinstance(failure.value, Exception):
+            if not self._over and isinstance(failure.value, Exception):
                 self._fail(failure.value)
 
         waiting.addCallbacks(answered, failed)
+
+    def _told(self, relay: JointRelay, message: TCPMessage) -> None:
+        """Pass on what hooks left of a message, the first of the queue."""
+        self._asked = None
+        relay.forward(message.content)
+        if not self._over:
+            self._queue.popleft()
+            self._follow(dropped=not message.content)
+
+    def _pass(self, data: bytes) -> None:
+        assert isinstance(self._upward, JointRelay)
+        self.count(True, len(data))
+        if not self._telling:
+            super()._pass(data)
+            return
+        self._queue.appendleft((self._upward, data, True))
+        if len(self._queue) == 1:
+            self._go_on()
+
+    def stalled(self, relay: JointRelay) -> bool:
+        # What a hook is busy with has to stay the first of the queue.
+        return self._waiting is not None or super().stalled(relay)
+
+    # TLS
+
+    def _begin_tls(self, watch: StartTLSWatch) -> None:
+        try:
+            for relay, data, _ in self._queue:
+                if data is not None:
+                    self._admit(relay.from_client, data)
+        except InterceptorError as error:
+            self._stop(error)
+            return
+        self._queue.clear()
+        self._joined = False
+        super()._begin_tls(watch)
+
+    def secured(self, server: ServerSide, protocol: str) -> None:
+        self.flow.metadata["starttls"] = protocol
+        super().secured(server, protocol)
+
+    def left_alone(self, server: ServerSide, reason: str, hello: bytes) -> None:
+        self.flow.metadata["passthrough"] = reason
+        super().left_alone(server, reason, hello)
+
+    def tls_failed(self, error: Exception) -> None:
+        self._ended(error)
+
+    # What is kept
 
     def _keep(self, message: TCPMessage) -> None:
         flow = self.flow
@@ -206,9 +277,9 @@ class TCPExchange:
 
     def inject(self, message: TCPMessage) -> None:
         """Implement `TCPControl.inject`."""
-        if self._ended:
+        if self._over:
             raise InterceptorError("the connections are closed", "tcp-not-open")
-        if not self._joined:
+        if not self._joined or self._asks_for_tls:
             self._check_room(message)
             self._unsent.append(message)
             return
@@ -231,6 +302,16 @@ class TCPExchange:
                 "more was injected than body_memory_limit, and nobody takes it", "tcp-inject-full"
             )
         self._backlog = backlog
+
+    @property
+    def _asks_for_tls(self) -> bool:
+        """Whether a server that has been asked for TLS must not be sent plain text."""
+        return self._watch is not None and self._watch.phase in (Phase.ASKED, Phase.AGREED)
+
+    def _follow(self, *, dropped: bool = False) -> None:
+        super()._follow(dropped=dropped)
+        if self._unsent and self._joined and not self._asks_for_tls:
+            self._send_unsent()
 
     def _send_unsent(self) -> None:
         unsent, self._unsent = self._unsent, []
@@ -284,34 +365,38 @@ class TCPExchange:
 
     # The end
 
-    def lost(self, relay: _CountingRelay, reason: Failure) -> None:
-        """One of the connections is gone, and the other with it."""
-        if reason.check(ConnectionDone) or relay.side.read_ended:
-            # Who has said all and is not there for the rest has closed, not failed.
-            self._end(None)
+    def lost(self, relay: WatchedRelay, reason: Failure) -> None:
+        if (
+            reason.check(ConnectionDone, TruncatedError)
+            or relay.side.read_ended
+            or relay.other.read_ended
+        ):
+            # Many programs end TLS by closing the connection below; the other side is told as much.
+            # Many reset a connection to a peer that has said all, for its end is in their way. And
+            # who has said all and is not there for the rest has closed, not failed.
+            self._ended(None)
         elif relay.from_client:
-            self._end(ClientGoneError("the client reset its connection"))
+            self._ended(ClientGoneError("the client reset its connection"))
         else:
             address = format_address(self.flow.server_conn.address)
-            self._end(InterceptorError(f"the connection to {address} was reset", "server-reset"))
+            self._ended(InterceptorError(f"the connection to {address} was reset", "server-reset"))
 
     def _fail(self, error: Exception) -> None:
-        self._end(error)
+        self._ended(error)
         if self._opener is not None:
             self._opener.abort(error)
         for side in self._sides:
             side.abort()
 
-    def _failed(self, error: Exception) -> None:
-        """There was no joining the two; who waits for it drops the client."""
-        self._end(error)
+    def _not_opened(self, error: Exception) -> None:
+        self._ended(error)
         for side in self._sides:
             side.abort()
 
-    def _end(self, error: Exception | None) -> None:
-        if self._ended:
+    def _ended(self, error: Exception | None) -> None:
+        if self._over:
             return
-        self._ended = True
+        self._over = True
         flow = self.flow
         flow.timestamp_end = time.time()
         if error is not None:
@@ -363,48 +448,32 @@ class TCPExchange:
         )
 
 
-class _CountingRelay(Relay):
-    """A relay that belongs to a flow: it counts, and tells of its end."""
+class _CountingRelay(WatchedRelay):
+    """Counts what a joint that need not see it passes on."""
 
-    from_client = False
-    _exchange: TCPExchange
-
-    def belong_to(self, exchange: TCPExchange, from_client: bool) -> None:
-        """Say whose bytes these are, before the first comes."""
-        self._exchange = exchange
-        self.from_client = from_client
+    _joint: TCPExchange
 
     def dataReceived(self, data: bytes) -> None:
-        self._count(len(data))
+        self._joint.count(self.from_client, len(data))
         super().dataReceived(data)
 
-    def _count(self, size: int) -> None:
-        if self.from_client:
-            self._exchange.flow.bytes_from_client += size
-        else:
-            self._exchange.flow.bytes_from_server += size
 
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        super().connectionLost(reason)
-        self._exchange.lost(self, reason)
+class _HelloRelay(HelloRelay, _CountingRelay):
+    """The same for a client that might say hello."""
+
+    _joint: TCPExchange
 
 
-class _MessageRelay(_CountingRelay):
-    """A relay whose bytes hooks see before they are passed on."""
+class _AnswerRelay(AnswerRelay, _CountingRelay):
+    """The same for the server of such a client."""
 
-    def dataReceived(self, data: bytes) -> None:
-        self._count(len(data))
-        self._touch(self._idle_timeout)
-        self._exchange.received(self, data)
+    _joint: TCPExchange
 
-    def forward(self, data: bytes) -> None:
-        """Pass on what hooks left of a message."""
-        if data and not self._other.closing:
-            self._write(data)
 
-    def read_closed(self) -> None:
-        self._exchange.received(self, None)
-
-    def pass_end(self) -> None:
-        """Pass on the end of the bytes."""
-        super().read_closed()
+_COUNTING: Final[dict[type[Relay], type[WatchedRelay]]] = {
+    Relay: _CountingRelay,
+    JointRelay: JointRelay,
+    HelloRelay: _HelloRelay,
+    AnswerRelay: _AnswerRelay,
+}
+"""What counts, for what does not. The joint counts what it sees by itself."""

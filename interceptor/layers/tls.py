@@ -268,13 +268,18 @@ class TLSLayer(Layer):
             if waiting is not None:
                 await waiting
         if above.closing:
-            self._let_go()
+            self._give_up(ClientGoneError("the client closed its connection"))
             return
-        session = context.session
-        session.side = above
+        context.session.side = above
         above.reading.resume(SETUP)
+        self._go_on(failure)
+
+    def _go_on(self, failure: UpstreamError | None) -> None:
+        """Leave what is inside of TLS to what comes next."""
+        context = self.context
+        session = context.session
         if self.destination is None:
-            above.use(DetectProtocol(context))
+            session.side.use(DetectProtocol(context))
             return
         if failure is not None:
             session.servers.fail(self.destination, failure, context.server_conn)
@@ -287,12 +292,7 @@ class TLSLayer(Layer):
     # Other ends
 
     def _pass_through(self, hello: ClientHello, reason: str) -> None:
-        self.log.debug(
-            "{sni}: passed through ({reason})",
-            sni=hello.sni or self.destination,
-            reason=reason,
-            proxy=self.context.environment.proxy,
-        )
+        self._log_passthrough(hello, reason)
         self._below.reading.resume(SETUP)
         plain = None if self.destination is None else (b"tcp", *self.destination[1:])
         if self._secured:
@@ -328,7 +328,7 @@ class TLSLayer(Layer):
                     proxy=environment.proxy,
                 )
         self._tell_failure(hello, error)
-        self._let_go()
+        self._give_up(error)
         self._below.close(environment.settings.close_timeout)
 
     def hello_failed(self, error: InterceptorError) -> None:
@@ -366,7 +366,7 @@ class TLSLayer(Layer):
 
         It is that of the server, if that was the reason and has sent one.
         """
-        self._let_go()
+        self._give_up(error)
         below = self._below
         if not below.closing:
             cause = error.__cause__ if isinstance(error, UpstreamError) else error
@@ -375,6 +375,21 @@ class TLSLayer(Layer):
                 alert = _ALERTS.get(error.code, _HANDSHAKE_FAILURE)
             below.write(alert_record(alert))
             below.close(self.context.environment.settings.close_timeout, linger=True)
+
+    def _log_passthrough(self, hello: ClientHello, reason: str) -> None:
+        self.log.debug(
+            "{sni}: passed through ({reason})",
+            sni=hello.sni or self.destination,
+            reason=reason,
+            proxy=self.context.environment.proxy,
+        )
+
+    def stopped(self, error: Exception) -> None:
+        """The client left, or something of ours failed: its connection is reset."""
+
+    def _give_up(self, error: Exception) -> None:
+        """There will be no TLS with the client."""
+        self._let_go()
 
     def _let_go(self) -> None:
         if self.server is not None:
@@ -424,8 +439,11 @@ class _HelloProtocol(SideProtocol):
         )
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        error = ClientGoneError("the client closed its connection")
         if self._task is not None:
-            self._task.abort(ClientGoneError("the client closed its connection"))
+            self._task.abort(error)
+        else:
+            self._layer.stopped(error)
 
     def _opened(self, error: BaseException | None) -> None:
         if error is not None:
@@ -436,6 +454,8 @@ class _HelloProtocol(SideProtocol):
                     proxy=self._layer.context.environment.proxy,
                 )
             self.side.abort()
+            if isinstance(error, Exception):
+                self._layer.stopped(error)
 
 
 class _Quiet(SideProtocol):

@@ -16,6 +16,8 @@ from interceptor.model.websocketoptions import WEBSOCKET_OPTIONS
 
 _VERSIONS: Final = ("tls1.0", "tls1.1", "tls1.2", "tls1.3")
 
+_STARTTLS: Final = tuple("all smtp imap pop3 postgresql mysql xmpp ldap generic".split())
+
 _K, _M, _G = 1 << 10, 1 << 20, 1 << 30
 
 
@@ -296,6 +298,15 @@ CORE_OPTIONS: Final[tuple[Option, ...]] = (
             "protocols decide what the client is told, and late otherwise; eager connects as soon "
             "as the server is known; lazy connects when the first request is complete, or when a "
             "client in a tunnel has said nothing for detect_timeout.",
+        ),
+        Option(
+            "starttls",
+            "sequence",
+            ("all",),
+            "In which protocols a connection that begins in plain text is opened when it turns to "
+            "TLS; generic is any other in which a ClientHello follows an answer of the server's. "
+            "An empty list leaves all of them alone.",
+            choices=_STARTTLS,
         ),
         flag(
             "ssl_insecure",

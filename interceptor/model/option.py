@@ -50,7 +50,8 @@ class Option:
 
     ``kind`` is one of `KINDS`; an ``optional`` one may be ``None``, written as an empty text.
     Sizes are bytes, durations are seconds. ``minimum`` and ``maximum`` bound numbers, sizes and
-    durations, both ends included. ``group`` is the heading it is documented under.
+    durations, both ends included. ``choices`` are the values of a choice, and may be those that a
+    sequence is made of. ``group`` is the heading it is documented under.
     """
 
     name: str
@@ -68,6 +69,8 @@ class Option:
         """What a value has to be, as error messages and the reference say it."""
         if self.kind == "choice":
             text = "one of " + ", ".join(self.choices)
+        elif self.choices:
+            text = "a list of " + ", ".join(self.choices)
         else:
             text = _EXPECTED[self.kind]
         if self.bounds:
@@ -117,7 +120,7 @@ class Option:
         if self.kind == "sequence":
             if len(texts) == 1:
                 return self._sequence_from(texts[0])
-            return tuple(texts)
+            return self.check(tuple(texts))
         text = texts[-1]
         if self.optional and not text:
             return None
@@ -146,7 +149,7 @@ class Option:
                 return value
             case "sequence":
                 if isinstance(value, (list, tuple)) and all(isinstance(v, str) for v in value):
-                    return tuple(value)
+                    return tuple(self._chosen(v) for v in value)
             case "str" | "choice" if isinstance(value, str):
                 return self._chosen(value)
             case "size" | "duration" if isinstance(value, str):
@@ -180,7 +183,7 @@ class Option:
         raise _UnfitError
 
     def _chosen(self, text: str) -> str:
-        if self.kind == "choice" and text not in self.choices:
+        if self.choices and text not in self.choices:
             raise _UnfitError
         return text
 
@@ -200,7 +203,7 @@ class Option:
         if not text:
             return ()
         if not (text.startswith("[") and text.endswith("]")):
-            return (text,)
+            return typing.cast("tuple[str, ...]", self.check((text,)))
         import tomllib
 
         try:

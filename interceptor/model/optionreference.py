@@ -70,8 +70,8 @@ def _summary(option: Option) -> str:
 
 def _bounds(option: Option) -> str:
     """What the help does not say: the choices or the range."""
-    if option.kind == "choice":
-        return f" One of {', '.join(option.choices)}."
+    if option.choices:
+        return f" {'Any' if option.kind == 'sequence' else 'One'} of {', '.join(option.choices)}."
     return f" {option.bounds.capitalize()}." if option.bounds else ""
 
 

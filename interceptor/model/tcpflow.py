@@ -67,7 +67,8 @@ class TCPFlow(Flow):
     ``messages`` holds what passed, as far as anybody listens to ``tcp_message``: the latest of it,
     up to ``body_memory_limit``, and ``forgotten`` counts those that are no longer there.
     ``bytes_from_client`` and ``bytes_from_server`` count what was received. ``timestamp_end`` is
-    None while the flow goes on. ``metadata["passthrough"]`` says why TLS was left alone, if so.
+    None while the flow goes on. ``metadata["passthrough"]`` says why TLS was left alone, if so;
+    ``metadata["starttls"]`` says that TLS has begun in the middle, and in which protocol.
     """
 
     __slots__ = (

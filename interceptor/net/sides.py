@@ -213,6 +213,21 @@ class Side(Protocol):
         self.writing.detach()
         self.transport.loseConnection()  # type: ignore[union-attr]
 
+    def cut_off(self) -> None:
+        """Close so that the peer can tell that something may be missing.
+
+        In TLS what was written still leaves; elsewhere that takes a reset.
+        """
+        truncate = getattr(self.transport, "truncate", None)
+        if truncate is None:
+            self.abort()
+        elif not self.closing:
+            self.closing = True
+            self.protocol = _Closing(self.protocol)
+            self.deadline.set(self.flush_timeout)
+            self.writing.detach()
+            truncate()
+
     def abort(self) -> None:
         """Reset the connection, so that the peer notices that something is missing."""
         if self.lost:

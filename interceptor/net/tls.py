@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from OpenSSL import SSL
-from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.internet.error import ConnectionAborted, ConnectionDone
 from twisted.internet.interfaces import (
     IAddress,
     IConsumer,
@@ -22,7 +22,7 @@ from zope.interface import implementer
 
 from interceptor.errors import TLSError
 from interceptor.net.sides import Side, SideProtocol
-from interceptor.net.tlsfailures import closed_error, failure_error, timeout_error
+from interceptor.net.tlsfailures import TruncatedError, closed_error, failure_error, timeout_error
 from interceptor.net.tlsrecords import RecordCounter
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ _OVERHEAD: Final = 256
 _UNSENT_LIMIT: Final = 1 << 20
 
 _HANDSHAKE, _OPEN, _LOST = range(3)
+
 
 Established = Callable[["TLSTransport"], object]
 Failed = Callable[["TLSTransport", TLSError], object]
@@ -61,8 +62,9 @@ class TLSTransport(SideProtocol):
     Ends are kept apart. The peer's ``close_notify`` is the end of what can be read, and what is
     written still leaves. `loseWriteConnection` sends ours and goes on reading. Once both have been
     sent the connection below is closed. An end of the connection below without ``close_notify``
-    sets `truncated` and loses the connection above with ``ConnectionLost``, after what came before
-    it, because whatever was to come may be missing (RFC 8446, section 6.1).
+    sets `truncated` and loses the connection above with `TruncatedError`, after what came before
+    it, because whatever was to come may be missing (RFC 8446, section 6.1). `truncate` ends it in
+    the same way for the peer.
 
     Nothing is gathered: a write becomes records, and one write below, at once. While the gate below
     is full the producer above is paused; while the reader above is paused, so is the side below.
@@ -332,7 +334,7 @@ class TLSTransport(SideProtocol):
         self.truncated = True
         if not self._disconnecting:
             error = closed_error(self.peer, established=True)
-            self._lose(Failure(ConnectionLost(str(error))))
+            self._lose(Failure(TruncatedError(str(error))))
             self.side.close(self._close_timeout)
 
     def _broken(self, error: SSL.Error) -> None:
@@ -476,6 +478,11 @@ class TLSTransport(SideProtocol):
                 self._close_below()
             else:
                 self._end_output()
+
+    def truncate(self) -> None:
+        """Send what was written, and close the connection below without ``close_notify``."""
+        if self._state != _LOST:
+            self._close_below()
 
     def _close_below(self) -> None:
         self._disconnecting = True

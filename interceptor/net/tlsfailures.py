@@ -6,9 +6,15 @@ import re
 from typing import Final
 
 from OpenSSL import SSL
+from twisted.internet.error import ConnectionLost
 
 from interceptor.errors import TLSError
 from interceptor.wire.tlsalert import ALERTS, alert_name, describe_alert
+
+
+class TruncatedError(ConnectionLost):
+    """The connection below ended well, but TLS did not: something may be missing."""
+
 
 _NUMBERS: Final = {name: number for number, name in ALERTS.items()} | {"user_cancelled": 90}
 # What an alert that was received begins with depends on its age and on OpenSSL's version.

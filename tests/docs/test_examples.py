@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import unittest
+from contextlib import redirect_stdout
 from importlib.util import module_from_spec, spec_from_file_location
+from io import StringIO
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,7 +14,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from interceptor import dns, http
 from interceptor.errors import OptionsError
-from interceptor.net.memorytls import client_context, origin_authority
+from interceptor.net.memory import HalfCloseRecorder
+from interceptor.net.memorytls import MemoryTLS, client_context, origin_authority
 from interceptor.testing import EventRecorder, HookTester, MemoryProxy, make_flow
 from tests.docs.manual import DOCS, EXAMPLES, example
 from tests.websockets import BINARY, TEXT, WebSocketPair, frame, messages
@@ -338,6 +341,24 @@ class TLSTests(ProxyTestCase):
             client = proxy.tls_client(name, context=context)
             # This client trusts the origin, and not the proxy.
             self.assertIs(client.tls.established, alone, name)
+
+    def test_what_mail_servers_say(self):
+        proxy = self.proxy(example("show_lines.py"))
+        origin = proxy.origin("mail.test", 25)
+        client = proxy.client().connect("mail.test", 25)
+        with redirect_stdout(StringIO()) as printed:
+            origin.send(b"220 hello\r\n")
+            client.send(b"STARTTLS\r\n")
+            origin.send(b"220 go\r\n")
+            inside = HalfCloseRecorder()
+            tls = MemoryTLS(origin_authority().context("mail.test"), inside, server=True)
+            tls.take_over(origin.connections[0].transport)
+            client.start_tls("mail.test", alpn=()).send(b"QUIT\r\n")
+        self.assertEqual(
+            printed.getvalue(),
+            "server (plain): 220 hello\nclient (plain): STARTTLS\nserver (plain): 220 go\n"
+            "client (in TLS): QUIT\n",
+        )
 
     def test_unverified_servers(self):
         recorder = EventRecorder("response")

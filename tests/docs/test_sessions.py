@@ -92,7 +92,7 @@ class SessionTests(SynchronousTestCase):
             elif program == "make":
                 self.assertIn(f"\n{words[1]}:", (CHECKOUT / "Makefile").read_text())
             else:
-                self.assertIn(program, ("curl", "mv", "openssl", "redis-cli", "trial"))
+                self.assertIn(program, ("curl", "mv", "openssl", "psql", "redis-cli", "trial"))
         self.assertTrue(seen >= {"interceptor", "twistd", "curl", "make"})
 
     def test_literal_command_lines(self):
@@ -134,7 +134,9 @@ class SessionTests(SynchronousTestCase):
         self.assertEqual(sorted(like_options - known - {"error_policy", "body_size"}), [])
 
     def test_every_option_of_tls_is_explained_with_an_example(self):
-        text = "".join(PAGES[f"{name}.rst"] for name in ("tls", "verification", "pinning"))
+        text = "".join(
+            PAGES[f"{name}.rst"] for name in ("tls", "starttls", "verification", "pinning")
+        )
         options = gather_options(config=self.config)
         names = [option.name for option in options.options() if option.group == "TLS"]
         self.assertIn("ssl_insecure", names)
