@@ -64,8 +64,9 @@ class Headers(MutableMapping[str, str]):
     """Header fields in the order, case and bytes in which they came.
 
     As a mapping it is text: names in any case, values decoded as UTF-8 with ``surrogateescape``, so
-    that every byte survives. Several fields of one name read as one value joined by ``", "``;
-    assigning replaces them all by one. Names and values may be given as str or bytes.
+    that every byte survives. Several fields of one name read as one value joined by ``", "``
+    (``"; "`` for Cookie); assigning replaces them all by one. Names and values may be given as str
+    or bytes.
 
     ``fields`` is the same as a tuple of (name, value) byte pairs; assigning to it replaces all.
     Values that came from the wire are not judged here; what is set through this API is: CR, LF and
@@ -148,7 +149,10 @@ class Headers(MutableMapping[str, str]):
         values = self.get_all(name)
         if not values:
             raise KeyError(name)
-        return values[0] if len(values) == 1 else ", ".join(values)
+        if len(values) == 1:
+            return values[0]
+        # RFC 9113 section 8.2.3: HTTP/2 may have a cookie in several pieces.
+        return ("; " if _to_bytes(name).lower() == b"cookie" else ", ").join(values)
 
     def __contains__(self, name: object) -> bool:
         if not isinstance(name, (str, bytes)):

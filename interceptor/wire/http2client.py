@@ -35,6 +35,7 @@ class HTTP2ClientCodec(HTTP2Codec):
 
     _is_client = True
     mirrored_exactly = True
+    _priority = b""
 
     def __init__(self, limits: HTTP2Limits, mode: Mode, mirror: HTTP2Mirror | None = None) -> None:
         if mirror is None:
@@ -47,6 +48,7 @@ class HTTP2ClientCodec(HTTP2Codec):
             settings = shown.settings
             window = frames.DEFAULT_WINDOW + shown.window_update
             order = mirror.pseudo_order
+            self._priority = mirror.priority
         super().__init__(limits, mode, settings)
         self._order = order
         self._next_id = 1
@@ -220,13 +222,14 @@ class HTTP2ClientCodec(HTTP2Codec):
         length: int | None = AS_ANNOUNCED,
         *,
         protocol: bytes | None = None,
-        priority: bytes = b"",
+        priority: bytes | None = None,
     ) -> int:
         """Send the head of a request; return its stream.
 
         ``length`` is the number of body bytes that will be sent, None if unknown: a Content-Length
         that is not it is left out. Without it, Content-Length stays, and is held to. ``protocol``
-        makes it an extended CONNECT. ``priority`` are the five bytes of the priority fields.
+        makes it an extended CONNECT. ``priority`` are the five bytes of the priority fields, empty
+        for none; None is what the mirrored client had with its first request.
 
         Raises `LocalProtocolError` with code ``header-invalid``, or ``message-incomplete`` unless
         `may_open`.
@@ -242,6 +245,8 @@ class HTTP2ClientCodec(HTTP2Codec):
             raise too_short(prepared.length)
         block = self._encoder.encode(pseudo, prepared.fields)
         stream_id = self._next_id
+        if priority is None:
+            priority = self._priority
         if priority and int.from_bytes(priority[:4], "big") & 0x7FFFFFFF >= stream_id:
             # It depends on a stream of the client's own connection; RFC 7540 section 5.3.1 forbids
             # a stream to depend on itself.

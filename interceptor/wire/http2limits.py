@@ -139,13 +139,14 @@ class HTTP2Mirror:
     ``settings`` are those of its preface, in order; ``window_update`` is by how much it opened the
     connection's window before its first request (0: it did not); ``priorities`` are the PRIORITY
     frames before it, as stream and the five bytes of their payload; ``pseudo_order`` is the order
-    of that request's pseudo-headers.
+    of that request's pseudo-headers, ``priority`` the five bytes of its priority fields, or empty.
     """
 
     settings: Settings
     window_update: int = 0
     priorities: tuple[tuple[int, bytes], ...] = ()
     pseudo_order: tuple[bytes, ...] = DEFAULT_ORDER
+    priority: bytes = b""
 
     def bounded(self, limits: HTTP2Limits) -> HTTP2Mirror:
         """Return what may be shown within ``limits``: the same object if it may be as it is."""

@@ -126,7 +126,11 @@ class HTTP2ServerCodec(HTTP2Codec):
             return None
         if self._mirror is None:
             self._mirror = HTTP2Mirror(
-                self._peer_settings or (), self._opening, tuple(self._priorities), parts.order
+                self._peer_settings or (),
+                self._opening,
+                tuple(self._priorities),
+                parts.order,
+                priority,
             )
         framing = parts.framing_at_end if ends else parts.framing
         if ends and parts.framing.length:

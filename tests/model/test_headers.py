@@ -35,6 +35,11 @@ class HeadersReadingTests(SynchronousTestCase):
         self.assertEqual("example.com", wire()[b"host"])
         self.assertIn(b"Host", wire())
 
+    def test_pieces_of_a_cookie_are_joined_to_one(self) -> None:
+        headers = Headers([("cookie", "a=1"), ("x-name", "1"), ("Cookie", "b=2")])
+        self.assertEqual(headers["Cookie"], "a=1; b=2")
+        self.assertEqual(dict(headers)["cookie"], "a=1; b=2")
+
     def test_several_values_are_joined(self) -> None:
         self.assertEqual("a, b", wire()["accept"])
         self.assertEqual(["a", "b"], wire().get_all("ACCEPT"))

@@ -467,11 +467,12 @@ class MirrorTests(FrameTestCase):
         self.assertEqual(mirror.window_update, 15663105)
         self.assertEqual(mirror.priorities, ((3, b"\x00\x00\x00\x00\xc8"),))
         self.assertEqual(mirror.pseudo_order, (b":method", b":authority", b":scheme", b":path"))
+        self.assertEqual(mirror.priority, b"\x80\x00\x00\x00\xff")
 
     def test_is_shown_to_servers(self):
         codec = HTTP2ClientCodec(HTTP2Limits(), "repair", self.connect())
         self.assertTrue(codec.mirrored_exactly)
-        codec.send_request(new_request(), True, priority=b"\x80\x00\x00\x00\xff")
+        codec.send_request(new_request(), True)
         frames = parse(codec.data_to_send())
         self.assertEqual(
             [(frame.kind, frame.stream_id) for frame in frames],
