@@ -36,9 +36,10 @@ CORE_OPTIONS: Final[tuple[Option, ...]] = (
             ("regular@127.0.0.1:8080",),
             "What to listen for: regular, socks5, auto (both), transparent, "
             "reverse:SCHEME://HOST[:PORT] (with "
-            "the schemes http, https, tcp and tls), reverse (for reverse_backends) or "
-            "upstream:PROXY (with PROXY as for upstream_proxy), each optionally followed by "
-            "@LISTEN: PORT, HOST:PORT, [V6]:PORT or a Twisted endpoint string.",
+            "the schemes http, https, tcp, tls and udp), reverse (for reverse_backends), "
+            "dns[:HOST[:PORT]] or upstream:PROXY (with PROXY as for upstream_proxy), each "
+            "optionally followed by @LISTEN: PORT, HOST:PORT, [V6]:PORT or a Twisted endpoint "
+            "string.",
         ),
         Option(
             "proxyauth",
