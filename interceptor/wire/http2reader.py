@@ -46,6 +46,11 @@ class HTTP2Reader(HTTP2Control):
         self._block_priority = b""
         self._block_promises = 0
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether the peer owes the rest of something that it has begun, other than of data."""
+        return self._block is not None or len(self._buffer) > self._position
+
     def receive_data(self, data: bytes) -> None:
         """Take bytes from the peer; none are taken once it broke the protocol."""
         if self._error is not None:

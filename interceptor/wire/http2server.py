@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from interceptor.errors import LocalProtocolError, RemoteProtocolError
 from interceptor.model.http import Request, Response
@@ -23,6 +23,8 @@ from interceptor.wire.http2reader import MOST_MEMO, WORTH_KEEPING
 from interceptor.wire.http2state import Stream
 from interceptor.wire.httpevents import NEED_DATA, EndOfMessage, NeedData
 
+_MOST_REFUSED_UNAWARE: Final = 1000
+
 
 class HTTP2ServerCodec(HTTP2Codec):
     """Faces a client: reads requests, writes responses.
@@ -37,6 +39,7 @@ class HTTP2ServerCodec(HTTP2Codec):
         super().__init__(limits, mode, settings)
         self._connect_protocol = connect_protocol
         self._preface = True
+        self._unaware = _MOST_REFUSED_UNAWARE
         self._opening = 0
         self._priorities: list[tuple[int, bytes]] = []
         self._mirror: HTTP2Mirror | None = None
@@ -122,7 +125,11 @@ class HTTP2ServerCodec(HTTP2Codec):
             # RFC 9113 section 5.1.2
             self._out.append(frames.rst_stream_frame(stream_id, frames.REFUSED_STREAM))
             self._remember(stream_id)
-            self._spend_reset()
+            if self._shown and self._unaware:
+                # It may not have seen our limit yet.
+                self._unaware -= 1
+            else:
+                self._spend_reset()
             return None
         if self._mirror is None:
             self._mirror = HTTP2Mirror(

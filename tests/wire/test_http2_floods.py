@@ -8,10 +8,12 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from interceptor.wire.http2 import HTTP2Limits, HTTP2ServerCodec
 from interceptor.wire.http2limits import Budget, Rate
 from interceptor.wire.httpevents import NEED_DATA, Data, StreamReset
 from tests.wire.http2feeding import (
     GET,
+    HELLO,
     POST,
     PRIORITY,
     SETTINGS_ACK,
@@ -151,6 +153,18 @@ class FloodTests(SynchronousTestCase):
         compressor = Compressor()
         codec = new_server(resets=self.rate, concurrent_streams=0)
         self.check("h2-rapid-reset", codec, lambda n: compressor.headers(2 * n + 1, GET, True))
+
+    def test_streams_of_a_client_that_has_not_seen_our_limit(self):
+        codec = HTTP2ServerCodec(HTTP2Limits(resets=self.rate, concurrent_streams=2), "repair")
+        compressor = Compressor()
+        sent = HELLO[: -len(SETTINGS_ACK)]
+        sent += b"".join(compressor.headers(2 * n + 1, GET, True) for n in range(20))
+        result = feed(codec, sent)
+        self.assertIsNone(result.error)
+        self.assertEqual(list(result.resets.values()), [7] * 18)
+        for number in range(20, 1010):
+            result = feed(codec, compressor.headers(2 * number + 1, GET, True))
+        self.assertEqual(result.error.code, "h2-rapid-reset")
 
     def test_a_server_that_resets(self):
         codec = new_client(*["GET"] * 4, resets=self.rate)

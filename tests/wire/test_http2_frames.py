@@ -334,6 +334,25 @@ class HeaderBlockTests(FrameTestCase):
         sent = build(HEADERS, 1, 1) + build(CONTINUATION, 0, 1) + build(CONTINUATION, 4, 1, block)
         self.assertEqual(read_requests(sent).of(1)[0].request.path, "/path?q=1")
 
+    def test_what_is_owed(self):
+        for make in (lambda: HTTP2ServerCodec(HTTP2Limits(), "repair"), new_server):
+            self.assertFalse(make().unfinished)
+        codec = new_server()
+        block = headers(1, POST, pieces=2)
+        for piece, owed in (
+            (block[:5], True),
+            (block[5:20], True),
+            (block[20:], False),
+            (data(1, b"abc")[:8], True),
+            (data(1, b"abc")[8:10], False),
+            (data(1, b"abc")[10:], False),
+        ):
+            feed(codec, piece)
+            self.assertEqual(codec.unfinished, owed)
+        first = headers(3, GET, True, pieces=2)
+        feed(codec, first[: first.index(build(CONTINUATION, 4, 3)[3:9]) - 3])
+        self.assertTrue(codec.unfinished)
+
     def test_interrupted(self):
         first = headers(1, GET, True, pieces=2)
         second = first.index(build(CONTINUATION, 4, 1)[3:9]) - 3
