@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from interceptor.model.http import Request
 from interceptor.model.masking import mask
 from interceptor.model.websocket import WebSocketMessage
 from interceptor.testing import MemoryClient, MemoryOrigin, MemoryProxy
 from interceptor.wire.websocket import WebSocketLimits, WebSocketReader
 from interceptor.wire.websocketdeflate import Deflate
+from interceptor.wire.websockethandshake import accept_for
 from interceptor.wire.websocketwrite import encode_frame
 
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
@@ -81,6 +83,11 @@ def switching(*fields: bytes, accept: bytes = ACCEPT) -> bytes:
     )
 
 
+def accept_of(request: Request) -> bytes:
+    """Return what a server answers to the key of a request."""
+    return accept_for(request.headers["Sec-WebSocket-Key"].encode())
+
+
 def messages(
     data: bytes, from_client: bool, deflate: Deflate | None = None
 ) -> list[WebSocketMessage]:
@@ -141,6 +148,7 @@ __all__ = [
     "PONG",
     "TEXT",
     "WebSocketPair",
+    "accept_of",
     "close_frame",
     "encode_frame",
     "frame",

@@ -112,7 +112,7 @@ class HTTPLayer(Layer):
                 raise RemoteProtocolError("CONNECT is for proxies only", "connect-not-allowed", 405)
         else:
             upgrade = head.framing.upgrade
-            kind = HTTPExchange if upgrade is None else self._upgrade_kind(upgrade)
+            kind = HTTPExchange if upgrade is None else self._upgrade_kind(request, upgrade)
             if not self.is_proxy:
                 self._route(request)
             elif request.authority_bytes:
@@ -134,9 +134,15 @@ class HTTPLayer(Layer):
                 return self._admit(authentication, value, kind, stream, head)
         return kind(self, stream, stream.task, head).run()
 
-    def _upgrade_kind(self, upgrade: bytes) -> type[HTTPExchange]:
+    def _upgrade_kind(self, request: Request, upgrade: bytes) -> type[HTTPExchange]:
         """Return what serves a request for another protocol."""
         if not names_websocket(upgrade):
+            if request.method_bytes == b"CONNECT":
+                raise RemoteProtocolError(
+                    f"nothing here speaks {upgrade[:80]!r} over HTTP/2",
+                    "connect-protocol-unsupported",
+                    501,
+                )
             return HTTPExchange
         # Most programs never meet a WebSocket.
         from interceptor.layers.websocketupgrade import WebSocketExchange
@@ -206,13 +212,15 @@ class HTTPLayer(Layer):
             return
         side, early = server.hand_over()
         stream = exchange.stream
+        # One stream of several is a session of its own from here on.
+        context = self.context if stream.tunnel is None else stream.tunnel.context
         layer: Layer
         if exchange.flow.websocket is None:
-            layer = TCPLayer(self.context, side)
+            layer = TCPLayer(context, side)
         else:
-            layer = cast("WebSocketExchange", exchange).websocket_layer(side)
+            layer = cast("WebSocketExchange", exchange).websocket_layer(context, side)
         side.hold(early)
-        stream.take_over(lambda rest: switch(self.context, layer, rest))
+        stream.take_over(lambda rest: switch(context, layer, rest))
 
     def refuse(
         self,

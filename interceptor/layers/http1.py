@@ -120,6 +120,7 @@ class HTTP1ServerProtocol(_HTTP1Protocol):
     """Reads one request after the other from a client, and hands each to an exchange."""
 
     log = Logger()
+    tunnel = None
     carries_resets = False
 
     def __init__(self, layer: HTTPLayer) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import inf
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import connectionDone
@@ -13,6 +13,8 @@ from interceptor.errors import TLSError, UpstreamError
 from interceptor.interfaces import IClientStream
 from interceptor.layers.http2connection import HTTP2Protocol
 from interceptor.layers.http2stream import HTTP2Stream
+from interceptor.layers.http2transport import StreamTransport
+from interceptor.layers.serverside import server_side
 from interceptor.model.connections import format_address
 from interceptor.wire.http2events import GoAway
 from interceptor.wire.http2frames import CANCEL, NO_ERROR, error_name
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from interceptor.errors import RemoteProtocolError
     from interceptor.layers.environment import Settings
     from interceptor.layers.http2pool import HTTP2Pool
+    from interceptor.layers.serverside import ServerSide
     from interceptor.layers.upstream import Route
     from interceptor.model.connections import ServerConnection
     from interceptor.model.flow import HTTPFlow
@@ -134,6 +137,26 @@ class HTTP2ClientStream(HTTP2Stream):
         else:
             self.send_last(body)
 
+    def send_connect(self, request: Request, protocol: bytes) -> None:
+        """Send an extended CONNECT (RFC 8441). Raises `UpstreamError` if the server knows none."""
+        if not self.protocol.codec.connect_protocol:
+            address = format_address(self.server_conn.address)
+            raise UpstreamError(
+                f"{address} speaks HTTP/2, and offers no {protocol.decode('latin-1')} over it",
+                "websocket-not-offered",
+            )
+        self.protocol.open(self, request, False, None, protocol)
+        self.protocol.wrote()
+
+    def hand_over(self) -> tuple[ServerSide, bytes]:
+        """Leave the stream to another protocol, as the side of a connection."""
+        below = cast("ServerSide", self.side)
+        side = server_side(below.session, self.server_conn)
+        transport = StreamTransport(self, side, below.session.environment.clock)
+        transport.pauseProducing()
+        transport.start()
+        return side, b""
+
     def release(self) -> None:
         self.reset(NO_ERROR if self.input_ended else CANCEL)
         self.drop_unread()
@@ -172,7 +195,12 @@ class HTTP2ClientProtocol(HTTP2Protocol):
         return not self.leaving and not self.side.closing and self.codec.may_open
 
     def open(
-        self, stream: HTTP2ClientStream, request: Request, last: bool, length: int | None
+        self,
+        stream: HTTP2ClientStream,
+        request: Request,
+        last: bool,
+        length: int | None,
+        protocol: bytes | None = None,
     ) -> None:
         """Send a request's head, on a new stream. Raises `UpstreamError` if that cannot be."""
         if self._lost is not None:
@@ -181,7 +209,7 @@ class HTTP2ClientProtocol(HTTP2Protocol):
             stream.unprocessed = True
             address = format_address(self.server_conn.address)
             raise UpstreamError(f"{address} takes no more streams", "stream-refused")
-        stream.stream_id = self.codec.send_request(request, last, length)
+        stream.stream_id = self.codec.send_request(request, last, length, protocol=protocol)
         self.add(stream)
 
     # Events

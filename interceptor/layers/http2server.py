@@ -18,7 +18,7 @@ from interceptor.layers.http2tunnel import StreamSession
 from interceptor.layers.task import Task
 from interceptor.model.headers import Headers
 from interceptor.model.http import Response
-from interceptor.wire.framing import Mode
+from interceptor.wire.framing import Framing, Mode
 from interceptor.wire.http2events import HTTP2RequestHead, PingAcknowledged
 from interceptor.wire.http2frames import (
     CANCEL,
@@ -64,6 +64,10 @@ class HTTP2ServerStream(HTTP2Stream):
         if head.request.first_line_format == "authority":
             self.tunnel = StreamSession(self.layer.context.session, self)
             self.layer = self.tunnel.layer(self.layer)
+        elif isinstance(head, HTTP2RequestHead) and head.protocol is not None:
+            # RFC 8441: what is agreed on with the server takes the stream over.
+            self.tunnel = StreamSession(self.layer.context.session, self)
+            head.framing = Framing("tunnel", 0, True, upgrade=head.protocol)
         self.task = Task(self._serve(head), self._served)
         self.task.start()
 
@@ -272,9 +276,9 @@ class HTTP2ServerProtocol(HTTP2Protocol):
             return
         self.draining = True
         for stream in tuple(self.streams.values()):
-            if stream.listener is not None:
+            if stream.listener is not None and stream.tunnel is not None:
                 # A tunnel has no end of its own.
-                stream.listener.abortConnection()
+                stream.tunnel.shut_down()
         if not self.streams:
             self.close_gracefully()
             return

@@ -54,6 +54,31 @@ def check_request(request: Request) -> None:
         raise _refused("there is no Sec-WebSocket-Version")
 
 
+def check_connect(request: Request) -> None:
+    """The same for an extended CONNECT (RFC 8441 section 5), which has no key."""
+    if _values(request.headers, b"sec-websocket-version") != [VERSION]:
+        raise _refused("there is no Sec-WebSocket-Version, or another one than 13")
+
+
+def as_connect(request: Request) -> Request:
+    """Return an upgrade of HTTP/1 as the extended CONNECT that means the same."""
+    made = request.copy()
+    made.method_bytes = b"CONNECT"
+    for name in ("connection", "upgrade", "sec-websocket-key"):
+        made.headers.pop(name, None)
+    return made
+
+
+def as_upgrade(request: Request, key: bytes) -> Request:
+    """Return an extended CONNECT as the upgrade of HTTP/1 that means the same."""
+    made = request.copy()
+    made.method_bytes = b"GET"
+    made.http_version = "HTTP/1.1"
+    made.headers["Upgrade"], made.headers["Connection"] = "websocket", "Upgrade"
+    made.headers["Sec-WebSocket-Key"] = key.decode("ascii")
+    return made
+
+
 def _refused(message: str) -> RemoteProtocolError:
     return RemoteProtocolError(message, "websocket-handshake-invalid")
 
