@@ -44,6 +44,7 @@ LEVELS: Mapping[str, int] = {
     "garbage": 7,
     "launch": 7,
     "redis": 7,
+    "smtp": 7,
     "service": 7,
     "stdout": 7,
     "testing": 7,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from interceptor.addons import redis
+from interceptor.addons import redis, smtp
 from interceptor.hooks.loader import Loader
 
 if TYPE_CHECKING:
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from interceptor.hooks.declarations import Declarations
     from interceptor.model.options import Options
 
-PROTOCOLS: Final = (redis,)
+PROTOCOLS: Final = (redis, smtp)
 """Modules that are addons, each of which declares a layer."""
 
-PROTOCOL_HOOKS: Final[tuple[InterfaceClass, ...]] = (redis.IRedisHooks,)
+PROTOCOL_HOOKS: Final[tuple[InterfaceClass, ...]] = (redis.IRedisHooks, smtp.ISMTPHooks)
 """The interfaces of their events, for the reference."""
 
 

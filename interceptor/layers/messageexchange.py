@@ -10,11 +10,13 @@ from twisted.internet.protocol import connectionDone
 
 from interceptor.errors import InterceptorError, RemoteProtocolError, UpstreamError
 from interceptor.layers.conversation import Conversation
+from interceptor.layers.destinations import RAW
 from interceptor.layers.detect import Tunnel, switch
 from interceptor.layers.failures import ClientGoneError, KilledError
 from interceptor.layers.serverside import ServerSide, start
 from interceptor.layers.task import Task, Wakeup
 from interceptor.layers.tcp import TCPLayer
+from interceptor.layers.tls import TLSLayer
 from interceptor.model.connections import format_address
 from interceptor.net.gate import BACKLOG, SETUP
 from interceptor.net.sides import Side, SideProtocol
@@ -22,6 +24,7 @@ from interceptor.net.sides import Side, SideProtocol
 if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
+    from interceptor.layers.context import Layer
     from interceptor.layers.messages import MessageLayer
     from interceptor.model.messageflow import Message
     from interceptor.wire.messagecodec import MessageCodec
@@ -302,8 +305,13 @@ class MessageExchange:
         server.hold(self.codec.buffer(False).take_rest())
         if self.codec.next_layer == "detect":
             Tunnel(context, server, destination).start(data)
-        else:
-            switch(context, TCPLayer(context, server, destination), data)
+            return
+        layer: Layer = TCPLayer(context, server, destination)
+        if self.codec.next_layer == "tls":
+            # The scheme says that both speak TLS, whatever was spoken before.
+            scheme = b"tls" if destination[0] in RAW else b"https"
+            layer = TLSLayer(context, (scheme, *destination[1:]), server)
+        switch(context, layer, data)
 
 
 class _Over(Exception):  # noqa: N818

@@ -19,5 +19,5 @@ def hosts_option(name: str, title: str) -> Option:
     )
 
 
-PROTOCOL_OPTIONS: Final = (hosts_option("redis", "Redis"),)
+PROTOCOL_OPTIONS: Final = (hosts_option("redis", "Redis"), hosts_option("smtp", "SMTP"))
 """Those of the layers that the proxy brings along."""

@@ -104,8 +104,9 @@ class MessageCodec:
     next_layer: str | None = None
     """What follows the messages that were sent, if it is something else.
 
-    ``"detect"``: whatever the client begins with, TLS for example. ``"relay"``: bytes that are
-    passed on unseen. A codec sets it in `sent`.
+    ``"tls"``: TLS with both peers, who have agreed on it, and the same protocol inside.
+    ``"detect"``: whatever the client begins with. ``"relay"``: bytes that are passed on unseen. A
+    codec sets it in `sent`.
     """
 
     def __init__(self) -> None:

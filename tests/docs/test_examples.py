@@ -188,6 +188,18 @@ class ProtocolTests(ProxyTestCase):
         origin.send(b"$1\r\n1\r\n:10\r\n")
         self.assertEqual(client.received, b"$1\r\n1\r\n:-1\r\n")
 
+    def test_smtp(self):
+        proxy = self.proxy(example("smtp_edit.py"), mode="reverse:smtp://mail.test")
+        origin = proxy.origin("mail.test", 25)
+        client = proxy.client()
+        proxy.advance(1)
+        origin.send(b"220 hello\r\n")
+        client.send(b"MAIL FROM:<a@b>\r\nRCPT TO:<c@example.test>\r\nRCPT TO:<d@e>\r\nDATA\r\n")
+        origin.send(b"250 ok\r\n250 ok\r\n354 ok\r\n")
+        client.send(b"Subject: x\r\n\r\ntext\r\n.\r\n")
+        self.assertIn(b"\r\n550 5.7.1 nobody outside of this lab\r\n", client.received)
+        self.assertIn(b"\r\nX-Lab: from a@b to 1\r\n\r\ntext\r\n.\r\n", origin.received)
+
 
 class LayerTests(ProxyTestCase):
     def test_a_codec(self):
