@@ -169,7 +169,9 @@ class HTTPLayer(Layer):
     ) -> None:
         """Serve the request if it says truly, with its Proxy-Authorization, who sends it."""
         client_conn = self.context.client_conn
-        self._admitted = client_conn.principal = None
+        if self._admitted is not None:
+            # Somebody else, it seems. Others may be asking at the same time by HTTP/2.
+            self._admitted = client_conn.principal = None
         try:
             credentials = basic_credentials(value)
             client_conn.principal = await authentication.principal(*credentials)
@@ -189,8 +191,7 @@ class HTTPLayer(Layer):
         request.first_line_format = "relative"
         if self._looks_at_host:
             environment = self.context.environment
-            # From HTTP/2 on it is :authority that names the host.
-            named = request.authority_bytes or request.headers.get_bytes(b"host")
+            named = request.host_header_bytes
             if named is not None and environment.internal_hosts:
                 internal = named.partition(b":")[0].lower()
                 if internal in environment.internal_hosts:

@@ -91,7 +91,7 @@ def needs_tunnel(request: Request) -> bool:
     upgrade = headers.get_bytes(b"upgrade")
     if upgrade is not None and wanted_upgrade(upgrade) is not None:
         return True
-    host = headers.get_bytes(b"host")
+    host = request.host_header_bytes
     return host is not None and host.lower() not in (
         encode_authority(request).lower(),
         encode_authority(request, with_port=True).lower(),

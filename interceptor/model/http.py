@@ -197,6 +197,8 @@ class Request(Message):
         data = to_bytes(value)
         urls.parse_authority(data)
         self.authority_bytes = data
+        if not self.http_version_bytes.startswith(b"HTTP/1") and "host" in self.headers:
+            self.headers["Host"] = to_str(data)
 
     @property
     def url(self) -> str:
@@ -219,7 +221,7 @@ class Request(Message):
     @property
     def host_header(self) -> str | None:
         """What the client says it asks for: the Host field, or ``:authority`` from HTTP/2 on."""
-        value = self._named_host()
+        value = self.host_header_bytes
         return None if value is None else to_str(value)
 
     @host_header.setter
@@ -234,12 +236,14 @@ class Request(Message):
         if self.authority_bytes or not old_version:
             self.authority = value
 
-    def _named_host(self) -> bytes | None:
-        # RFC 9113 section 8.3.1 puts :authority before Host; in HTTP/1 scripts edit Host.
+    @property
+    def host_header_bytes(self) -> bytes | None:
+        """The same as bytes. A Host field that a script has set counts in every version.
+
+        On receipt the two are the same where both are there (RFC 9113 section 8.3.1).
+        """
         field = self.headers.get_bytes(b"host")
-        if field is None or not self.http_version_bytes.startswith(b"HTTP/1"):
-            return self.authority_bytes or field
-        return field
+        return self.authority_bytes or None if field is None else field
 
     @property
     def pretty_host(self) -> str:
@@ -259,7 +263,7 @@ class Request(Message):
         return to_str(urls.unparse(self.scheme_bytes, to_bytes(host), port, path))
 
     def _pretty(self) -> tuple[str, int]:
-        named = self._named_host()
+        named = self.host_header_bytes
         if named:
             try:
                 host, port = urls.parse_authority(named)

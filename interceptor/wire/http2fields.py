@@ -515,11 +515,12 @@ def authority_of(request: Request) -> bytes:
     It is what the client named: RFC 9113 section 8.3.1 has it made of the Host field of a request
     that came by HTTP/1. Raises `LocalProtocolError` with code ``header-invalid``.
     """
-    authority: bytes | None = b""
-    tunnel = request.first_line_format == "authority"
-    if tunnel or request.http_version_bytes[:6] != b"HTTP/1":
-        authority = request.authority_bytes
-    if not authority and not tunnel:
+    if request.first_line_format == "authority":
+        authority: bytes | None = request.authority_bytes
+    elif request.http_version_bytes[:6] != b"HTTP/1":
+        # A Host field that a script has set counts here too.
+        authority = request.host_header_bytes
+    else:
         authority = request.headers.get_bytes(b"host")
     if not authority:
         host = request.host_bytes

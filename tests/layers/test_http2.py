@@ -112,6 +112,20 @@ class StreamTests(HTTP2TestCase):
         self.assertEqual(request.headers["Host"], "example.test")
         self.assertEqual(request.headers.get_all("cookie"), ["a=1; b=2"])
 
+    def test_host_field_of_a_hook(self):
+        def request(flow: HTTPFlow) -> None:
+            flow.request.headers["Host"] = "other.test"
+
+        proxy, _ = self.proxy(_Hooks(request=request))
+        answers = H2Origin(proxy, ok)
+        H2Client(proxy).request()
+        [(peer, stream)] = answers.requests
+        self.assertEqual(peer.field(stream, b":authority"), b"other.test")
+        proxy, _ = self.proxy(_Hooks(request=request), h2_upstream="never")
+        origin = proxy.origin().respond(Response.make(200))
+        H2Client(proxy).request()
+        self.assertEqual(origin.requests[0].headers["Host"], "other.test")
+
     def test_from_http1(self):
         proxy, _ = self.proxy(h2_upstream="always")
         origin = H2Origin(proxy, ok)
