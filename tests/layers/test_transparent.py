@@ -98,6 +98,17 @@ class TunnelTests(TransparentTestCase):
         client.send(GET)
         self.assertEqual(self.response(client).content, b"ok")
 
+    def test_lazy_and_a_server_that_speaks_first(self):
+        self.destination = (ADDRESS, 25)
+        proxy, _ = self.prepare(connection_strategy="lazy")
+        origin = self.raw_origin(proxy, ADDRESS, 25)
+        client = proxy.client()
+        self.assertEqual(origin.protocols, [])
+        proxy.advance(proxy.options.detect_timeout)
+        origin.protocols[0].write(b"220 ready\r\n")
+        proxy.flush()
+        self.assertEqual(client.received, b"220 ready\r\n")
+
     def test_what_comes_while_the_server_is_waited_for(self):
         waiting = Waiting()
         proxy, _ = self.prepare(EventRecorder(serverconnect=waiting))
