@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from interceptor.net.sides import Side
     from interceptor.wire.channelbinding import BindingWatch
 
-_HANDSHAKE: Final = 0x16
+HANDSHAKE: Final = 0x16
+"""What the first record of TLS begins with."""
 
 ANSWER: Final = 64
 """A reason for a `ReadGate`: what the server answers to a request for TLS comes first."""
@@ -359,11 +360,15 @@ class HelloRelay(NotingRelay):
     """Passes on what a client sends, unless it begins like a hello that might be due."""
 
     def dataReceived(self, data: bytes) -> None:
-        if data[0] == _HANDSHAKE and self._watch.answered:
-            self._joint.look_closely(data)
-        else:
-            self._watch.answered = False
-            super().dataReceived(data)
+        # Written out, here and below, because it is paid for all that passes.
+        watch = self._watch
+        if watch.answered:
+            if data[0] == HANDSHAKE:
+                self._joint.look_closely(data)
+                return
+            watch.answered = False
+        self._write(data)
+        self._touch(self._idle_timeout)
 
 
 class AnswerRelay(NotingRelay):
@@ -371,4 +376,5 @@ class AnswerRelay(NotingRelay):
 
     def dataReceived(self, data: bytes) -> None:
         self._watch.answered = True
-        super().dataReceived(data)
+        self._write(data)
+        self._touch(self._idle_timeout)

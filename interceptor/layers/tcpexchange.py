@@ -14,6 +14,7 @@ from interceptor.errors import HookFailed, InterceptorError
 from interceptor.layers.failures import ClientGoneError, KilledError, describe
 from interceptor.layers.hooking import run_hook
 from interceptor.layers.joint import (
+    HANDSHAKE,
     AnswerRelay,
     HelloRelay,
     Joint,
@@ -455,19 +456,37 @@ class _CountingRelay(WatchedRelay):
 
     def dataReceived(self, data: bytes) -> None:
         self._joint.count(self.from_client, len(data))
-        super().dataReceived(data)
+        self._write(data)
+        self._touch(self._idle_timeout)
 
 
-class _HelloRelay(HelloRelay, _CountingRelay):
+class _HelloRelay(HelloRelay):
     """The same for a client that might say hello."""
 
     _joint: TCPExchange
 
+    def dataReceived(self, data: bytes) -> None:
+        watch = self._watch
+        if watch.answered:
+            if data[0] == HANDSHAKE:
+                self._joint.look_closely(data)
+                return
+            watch.answered = False
+        self._joint.flow.bytes_from_client += len(data)
+        self._write(data)
+        self._touch(self._idle_timeout)
 
-class _AnswerRelay(AnswerRelay, _CountingRelay):
+
+class _AnswerRelay(AnswerRelay):
     """The same for the server of such a client."""
 
     _joint: TCPExchange
+
+    def dataReceived(self, data: bytes) -> None:
+        self._watch.answered = True
+        self._joint.flow.bytes_from_server += len(data)
+        self._write(data)
+        self._touch(self._idle_timeout)
 
 
 _COUNTING: Final[dict[type[Relay], type[WatchedRelay]]] = {

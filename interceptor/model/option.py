@@ -120,7 +120,7 @@ class Option:
         if self.kind == "sequence":
             if len(texts) == 1:
                 return self._sequence_from(texts[0])
-            return self.check(tuple(texts))
+            return self._sequence_of(texts)
         text = texts[-1]
         if self.optional and not text:
             return None
@@ -203,7 +203,7 @@ class Option:
         if not text:
             return ()
         if not (text.startswith("[") and text.endswith("]")):
-            return typing.cast("tuple[str, ...]", self.check((text,)))
+            return self._sequence_of((text,))
         import tomllib
 
         try:
@@ -211,6 +211,12 @@ class Option:
             return typing.cast("tuple[str, ...]", self._typed(parsed["value"]))
         except (tomllib.TOMLDecodeError, _UnfitError):
             raise self._refusal(text) from None
+
+    def _sequence_of(self, texts: Sequence[str]) -> tuple[str, ...]:
+        for text in texts:
+            if self.choices and text not in self.choices:
+                raise self._refusal(text)
+        return tuple(texts)
 
     def _number(self, number: float) -> str:
         if self.kind == "size":

@@ -30,9 +30,13 @@ class Session:
 
     def __init__(self, case: StartTLSTestCase, proxy: MemoryProxy, mode: str) -> None:
         self.proxy = proxy
-        self.factory = case.raw_origin(proxy, HOST, PORT)
+        host = HOST
+        if mode == "transparent":
+            host = "192.0.2.25"
+            proxy.environment.original_destination = lambda _: (host, PORT)
+        self.factory = case.raw_origin(proxy, host, PORT)
         self.client: MemoryClient = proxy.client()
-        if mode == "regular":
+        if mode in ("regular", "auto"):
             self.client.connect(HOST, PORT)
         elif mode == "socks5":
             self.client.send(SOCKS[:3]).send(SOCKS[3:])
@@ -123,7 +127,7 @@ class OpenedTests(StartTLSTestCase):
     """The session goes on inside."""
 
     def test_each_protocol_in_each_mode(self):
-        for mode in ("regular", "socks5", "reverse"):
+        for mode in ("regular", "socks5", "reverse", "transparent", "auto"):
             for name, conversation in CONVERSATIONS.items():
                 session, recorder = self.session(mode=mode)
                 session.talk(conversation).start_tls()
@@ -225,6 +229,24 @@ class OpenedTests(StartTLSTestCase):
         self.assertEqual(self.names(recorder)[-1], "tcp_end")
         self.assertIsNone(self.flow(recorder).error)
         self.assertEqual(session.proxy.environment.sessions, set())
+
+    def test_peers_that_end_tls_by_closing_the_connection_below(self):
+        for addons in ((EventRecorder(),), ()):
+            proxy = self.proxy(*addons)
+            for from_client in (True, False):
+                session = Session(self, proxy, "regular").talk(CONVERSATIONS["smtp"]).start_tls()
+                ends = session.client.tls, session.tls
+                leaving, staying = ends if from_client else ends[::-1]
+                heard: Any = staying.protocol
+                leaving.write(b"QUIT\r\n")
+                leaving.transport.loseConnection()
+                proxy.flush()
+                self.assertEqual(heard.take(), b"QUIT\r\n")
+                # What may be missing there may be missing here.
+                self.assertTrue(staying.truncated)
+            for recorder in addons:
+                flows = recorder.arguments("tcp_end")
+                self.assertEqual([flow.error for flow in flows], [None, None])
 
     def test_much_inside(self):
         session, _ = self.smtp()

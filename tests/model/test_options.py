@@ -174,6 +174,18 @@ class ValueTests(SynchronousTestCase):
         self.refused_text("items_=[a]")
         self.refused_text("items_=[1]")
 
+    def test_a_sequence_may_be_made_of_choices(self):
+        options = Options([Option("some", "sequence", (), "", choices=("a", "b"))])
+        expected = "option `some`: expected a list of a, b, not `c`"
+        for texts in (["some=c"], ["some=a", "some=c"]):
+            error = self.assertRaises(OptionsError, options.set, *texts)
+            self.assertEqual(str(error), expected)
+        self.assertRaises(OptionsError, options.set, 'some=["a", "c"]')
+        self.assertRaises(OptionsError, options.update, some=["c"])
+        for texts in (["some=a"], ["some=a", "some=b"], ['some=["b"]'], ["some="]):
+            options.set(*texts)
+        self.assertEqual(options.some, ())
+
     def test_the_last_text_of_what_is_no_sequence_counts(self):
         self.options.set("count=1", "count=2")
         self.assertEqual(self.options.count, 2)
