@@ -8,9 +8,9 @@ stream; events that concern the connection come with stream 0.
 from __future__ import annotations
 
 from interceptor.wire.http2client import HTTP2ClientCodec
-from interceptor.wire.http2fields import AS_ANNOUNCED
 from interceptor.wire.http2limits import HTTP2Limits, HTTP2Mirror, Rate
 from interceptor.wire.http2server import HTTP2ServerCodec
+from interceptor.wire.http2write import AS_ANNOUNCED
 
 __all__ = [
     "AS_ANNOUNCED",

@@ -11,16 +11,15 @@ from interceptor.wire.framing import Mode, response_fault
 from interceptor.wire.hpack import HeaderListTooLargeError
 from interceptor.wire.http2connection import HTTP2Codec, too_short
 from interceptor.wire.http2fields import (
-    AS_ANNOUNCED,
     ResponseParts,
     frame_response,
     parse_response,
     parse_trailers,
-    pseudo_headers,
 )
 from interceptor.wire.http2limits import DEFAULT_ORDER, HTTP2Limits, HTTP2Mirror
 from interceptor.wire.http2reader import MOST_MEMO, WORTH_KEEPING
 from interceptor.wire.http2state import Stream
+from interceptor.wire.http2write import AS_ANNOUNCED, pseudo_headers
 from interceptor.wire.httpevents import EndOfMessage, ResponseHead, StreamReset
 
 _ASSUMED_STREAMS = 100

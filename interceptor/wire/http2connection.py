@@ -9,9 +9,9 @@ from interceptor.errors import LocalProtocolError
 from interceptor.model.headers import Headers
 from interceptor.wire import http2frames as frames
 from interceptor.wire.framing import Fields
-from interceptor.wire.http2fields import Prepared, prepare_fields
 from interceptor.wire.http2reader import HTTP2Reader
 from interceptor.wire.http2state import Stream
+from interceptor.wire.http2write import Prepared, prepare_fields
 
 
 class HTTP2Codec(HTTP2Reader):

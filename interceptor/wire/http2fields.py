@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from interceptor.errors import LocalProtocolError, RemoteProtocolError
+from interceptor.errors import RemoteProtocolError
 from interceptor.model.headers import Headers
 from interceptor.model.http import Request, Response
 from interceptor.wire.framing import (
@@ -20,15 +20,12 @@ from interceptor.wire.framing import (
     HOP_BY_HOP,
     HOST,
     INVALID_NAME,
-    PROXY_CHALLENGE,
     TE,
     TRANSFER_ENCODING,
     UPGRADE,
     Fields,
     Framing,
     Mode,
-    connection_options,
-    named_by_connection,
     request_fault,
     request_framing,
     response_fault,
@@ -61,12 +58,13 @@ _PSEUDO_HEADERS: Final = {
     b":status": _STATUS,
 }
 
-_CLEAN_VALUE = re.compile(rb"(?:[\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?)?")
-_BREAKERS = re.compile(rb"[\r\n\0]")
+CLEAN_VALUE = re.compile(rb"(?:[\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?)?")
+BREAKERS = re.compile(rb"[\r\n\0]")
 _CONTROL = re.compile(rb"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _FORBIDDEN_IN_NAME = re.compile(rb"[^\x21-\x40\x5b-\x7e]")
-_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++")
+TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++")
 _TARGET = re.compile(rb"/[^\x00-\x20#\x7f]*+")
+LENIENT_TARGET = re.compile(rb"/[^\x00-\x20\x7f]*+")
 _STATUS_CODE = re.compile(rb"[1-9][0-9][0-9]")
 
 
@@ -79,7 +77,7 @@ def classify(name: bytes, value: bytes) -> int:
         return _ODD_NAME
     if not name.islower() and name != name.lower():
         return _UPPER_NAME
-    if _CLEAN_VALUE.fullmatch(value) is None:
+    if CLEAN_VALUE.fullmatch(value) is None:
         return _FAULTY_VALUE
     return kind
 
@@ -116,7 +114,7 @@ class _Judge:
                 # RFC 9113 section 8.2.1
                 raise self.malformed(f"{name[:80]!r} is no field name")
             self._tolerate(f"{name[:80]!r} is no field name", "name-invalid", strict=True)
-        if _BREAKERS.search(value) is not None:
+        if BREAKERS.search(value) is not None:
             # RFC 9113 section 8.2.1
             raise self.malformed(f"the value of {name[:80]!r} holds CR, LF or NUL")
         stripped = value.strip(b" \t")
@@ -228,9 +226,9 @@ def parse_request(entries: list[Entry], mode: Mode, connect_protocol: bool) -> R
     parts.fields = tuple(fields)
     parts.method = method = pseudo.get(_METHOD, b"")
     parts.protocol = protocol = pseudo.get(_PROTOCOL)
-    if _TOKEN.fullmatch(method) is None:
+    if TOKEN.fullmatch(method) is None:
         raise request_fault(f"method {method[:80]!r} is none", "head-malformed")
-    if protocol is not None and (not connect_protocol or _TOKEN.fullmatch(protocol) is None):
+    if protocol is not None and (not connect_protocol or TOKEN.fullmatch(protocol) is None):
         raise request_fault(":protocol was not offered", "head-malformed")
     host: bytes | None = None
     framing = _UNTIL_END
@@ -298,7 +296,7 @@ def _set_target(
 def _faulty_path(parts: RequestParts, path: bytes, mode: Mode) -> bytes:
     """Return a path without the fragment that it has, as an HTTP/1 target would lose it."""
     kept, _, _ = path.partition(b"#")
-    if mode == "reject" or _SENDABLE_TARGET.fullmatch(path) is None:
+    if mode == "reject" or LENIENT_TARGET.fullmatch(path) is None:
         raise request_fault(f"{path[:200]!r} is no path", "target-invalid")
     parts.anomalies += ("target-fragment",)
     return path if mode == "pass" else kept
@@ -427,141 +425,5 @@ def parse_trailers(entries: list[Entry], mode: Mode, is_response: bool) -> Heade
     return Headers.from_wire(tuple(fields), None)
 
 
-_DROPPED: Final = frozenset((CONNECTION, TRANSFER_ENCODING, UPGRADE, HOP_BY_HOP))
-_FRAMING_KINDS: Final = frozenset((*_DROPPED, HOST, CONTENT_LENGTH, TE))
-
-# Sending
-
-
-def invalid(message: str) -> LocalProtocolError:
-    """Return the error for what must not be sent."""
-    return LocalProtocolError(message, "header-invalid")
-
-
-_MAX_LENGTH_DIGITS: Final = 18
-
-AS_ANNOUNCED: Final = -2
-"""Instead of a body's length: Content-Length stays as it is."""
-
-
-class Prepared:
-    """Fields as they are sent, and the Content-Length among them; -1 where there is none."""
-
-    __slots__ = ("fields", "length")
-
-    def __init__(self, fields: Fields, length: int) -> None:
-        self.fields = fields
-        self.length = length
-
-
-def prepare_fields(
-    fields: Fields, challenge: bool, length: int | None, announce: bool = False
-) -> Prepared:
-    """Return a message's fields as HTTP/2 has them; RFC 9113 section 8.2.
-
-    ``challenge`` lets Proxy-Authenticate stay. ``length`` is that of the body, None if unknown, or
-    `AS_ANNOUNCED`; a Content-Length that is not it goes, but for ``announce``: then there is no
-    body, and it tells what there would be. The host field goes: `authority_of` is in its place.
-
-    Raises `LocalProtocolError` with code ``header-invalid``.
-    """
-    out: list[tuple[bytes, bytes]] = []
-    kinds = FIELD_KINDS
-    named: frozenset[bytes] = frozenset()
-    announced = -1
-    has_te = False
-    for field in fields:
-        name, value = field
-        kind = kinds[name]
-        lower = name.lower()
-        if lower != name:
-            field = (lower, value)
-        if kind:
-            if kind == CONNECTION:
-                named |= named_by_connection(connection_options(value))
-                continue
-            if kind == HOST or kind in _DROPPED or (kind == PROXY_CHALLENGE and not challenge):
-                continue
-            if kind == TE:
-                if has_te or b"trailers" not in connection_options(value):
-                    continue
-                has_te = True
-                field = (lower, b"trailers")
-            elif kind == CONTENT_LENGTH:
-                # What came by HTTP/1 may be written in a way that not all can read.
-                if announced >= 0 or not value.isdigit() or len(value) > _MAX_LENGTH_DIGITS:
-                    continue
-                number = int(value)
-                if not announce and length != AS_ANNOUNCED and number != length:
-                    continue
-                announced = number
-                field = (lower, b"%d" % number)
-            elif kind == INVALID_NAME and (name[:1] == b":" or not is_lenient_name(name)):
-                raise invalid(f"{name!r} is no field name")
-        if _CLEAN_VALUE.fullmatch(value) is None:
-            if _BREAKERS.search(value) is not None:
-                raise invalid(f"the value of {name!r} holds CR, LF or NUL")
-            # RFC 9113 section 8.2.1
-            field = (lower, value.strip(b" \t"))
-        out.append(field)
-    if named:
-        out = [field for field in out if field[0] not in named]
-    return Prepared(tuple(out), announced)
-
-
-def authority_of(request: Request) -> bytes:
-    """Return what a request's ``:authority`` is.
-
-    It is what the client named: RFC 9113 section 8.3.1 has it made of the Host field of a request
-    that came by HTTP/1. Raises `LocalProtocolError` with code ``header-invalid``.
-    """
-    if request.first_line_format == "authority":
-        authority: bytes | None = request.authority_bytes
-    elif request.http_version_bytes[:6] != b"HTTP/1":
-        # A Host field that a script has set counts here too.
-        authority = request.host_header_bytes
-    else:
-        authority = request.headers.get_bytes(b"host")
-    if not authority:
-        host = request.host_bytes
-        if b":" in host:
-            host = b"[%b]" % host
-        port = request.port
-        default = DEFAULT_PORTS.get(request.scheme_bytes)
-        authority = host if port == default else b"%b:%d" % (host, port)
-    if _AUTHORITY_VALUE.fullmatch(authority) is None:
-        raise invalid(f"{authority[:200]!r} is no authority")
-    return authority
-
-
-_AUTHORITY_VALUE = re.compile(rb"[^\x00-\x20\x7f/?#@,]+")
-
-
-def pseudo_headers(
-    request: Request, order: tuple[bytes, ...], protocol: bytes | None
-) -> list[tuple[bytes, bytes]]:
-    """Return a request's pseudo-headers in this order; RFC 9113 section 8.3.1.
-
-    Raises `LocalProtocolError` with code ``header-invalid``.
-    """
-    method = request.method_bytes
-    if _TOKEN.fullmatch(method) is None:
-        raise invalid(f"{method[:80]!r} is no method")
-    values = {b":method": method, b":authority": authority_of(request)}
-    if method != b"CONNECT" or protocol is not None:
-        path = request.path_bytes or b"/"
-        if _SENDABLE_TARGET.fullmatch(path) is None and path != b"*":
-            raise invalid(f"{path[:200]!r} is no path")
-        values[b":scheme"] = request.scheme_bytes
-        values[b":path"] = path
-    if protocol is not None:
-        if _TOKEN.fullmatch(protocol) is None:
-            raise invalid(f"{protocol[:80]!r} is no protocol")
-        values[b":protocol"] = protocol
-    pseudo = [(name, values.pop(name)) for name in order if name in values]
-    if values:
-        pseudo.extend(values.items())
-    return pseudo
-
-
-_SENDABLE_TARGET = re.compile(rb"/[^\x00-\x20\x7f]*+")
+CONNECTION_SPECIFIC: Final = frozenset((CONNECTION, TRANSFER_ENCODING, UPGRADE, HOP_BY_HOP))
+_FRAMING_KINDS: Final = frozenset((*CONNECTION_SPECIFIC, HOST, CONTENT_LENGTH, TE))

@@ -12,15 +12,14 @@ from interceptor.wire.hpack import HeaderListTooLargeError
 from interceptor.wire.http2connection import HTTP2Codec, too_short
 from interceptor.wire.http2events import HTTP2RequestHead
 from interceptor.wire.http2fields import (
-    AS_ANNOUNCED,
     RequestParts,
     parse_request,
     parse_trailers,
-    prepare_fields,
 )
 from interceptor.wire.http2limits import HTTP2Limits, HTTP2Mirror
 from interceptor.wire.http2reader import MOST_MEMO, WORTH_KEEPING
 from interceptor.wire.http2state import Stream
+from interceptor.wire.http2write import AS_ANNOUNCED, prepare_fields
 from interceptor.wire.httpevents import NEED_DATA, EndOfMessage, NeedData
 
 _MOST_REFUSED_UNAWARE: Final = 1000

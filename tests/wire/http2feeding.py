@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import hpack
+from twisted.trial.unittest import SynchronousTestCase
 
 from interceptor.errors import RemoteProtocolError
 from interceptor.model.headers import Headers
@@ -378,3 +379,16 @@ def decode_heads(frames: list[Frame]) -> list[tuple[int, int, Pairs]]:
             fields = [(bytes(n), bytes(v)) for n, v in decoder.decode(block, raw=True)]
             found.append((first.stream_id, first.flags, fields))
     return found
+
+
+class ConnectionTestCase(SynchronousTestCase):
+    """For tests of what ends a connection."""
+
+    def fails(self, result: Result, code: str, h2_code: int, last: int = 0) -> Result:
+        self.assertIsNotNone(result.error)
+        self.assertEqual(result.error.code, code)
+        self.assertEqual(result.goaway, (last, h2_code))
+        return result
+
+    def refuse(self, sent: bytes, code: str, h2_code: int = 1, last: int = 0) -> None:
+        self.fails(read_requests(sent), code, h2_code, last)

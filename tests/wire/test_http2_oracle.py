@@ -47,6 +47,10 @@ class SideBase:
     def of(self, stream_id: int) -> Told:
         return self.told.setdefault(stream_id, Told())
 
+    def owes(self, stream_id: int) -> bool:
+        """Whether the window is negative: h2 takes no data then, not even none."""
+        return False
+
     def got(self, stream_id: int, data: bytes, counted: int) -> None:
         self.of(stream_id).body += data
         self.unacknowledged[stream_id] = self.unacknowledged.get(stream_id, 0) + counted
@@ -90,6 +94,10 @@ class Own(SideBase):
                     self.was_reset(stream_id, event.code)
             if getattr(event, "end_of_message", False):
                 told.ended = True
+
+    def owes(self, stream_id: int) -> bool:
+        negative: bool = self.codec._streams[stream_id].send_window < 0
+        return negative
 
     def open(self) -> int:
         stream_id: int = self.codec.send_request(
@@ -234,6 +242,8 @@ class Conversation:
             return
         side = self.sides[which]
         size = min(size, side.room(stream_id))
+        if not size and side.owes(stream_id):
+            return
         said = self.said[which]
         data = bytes((len(said.get(stream_id, b"")) + each) % 251 for each in range(size))
         side.send(stream_id, data, end)
