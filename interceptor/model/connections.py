@@ -105,10 +105,11 @@ class Connection:
 class ClientConnection(Connection):
     """The connection from a client, downstream.
 
-    ``address`` is the client's, ``sockname`` the one it connected to, in transparent mode that of the
-    server it meant; ``ip_address`` is the same as ``address`` here. Where the PROXY protocol was spoken both are what its header says, and
-    ``proxy_address`` is the peer that sent it; otherwise that is None. ``principal`` names who was
-    authenticated, if anybody. ``proxy_mode`` is the mode of the listener, as it was written.
+    ``address`` is the client's, ``sockname`` the one it connected to, in transparent mode that of
+    the server it meant; ``ip_address`` is the same as ``address`` here. Where the PROXY protocol
+    was spoken both are what its header says, and ``proxy_address`` is the peer that sent it;
+    otherwise that is None. ``principal`` names who was authenticated, if anybody. ``proxy_mode`` is
+    the mode of the listener, as it was written.
     """
 
     __slots__ = ("principal", "proxy_address", "proxy_mode", "sockname")

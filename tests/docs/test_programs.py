@@ -122,7 +122,7 @@ class TLSTests(CurlTestCase):
         command += ["--set", f"ssl_verify_upstream_trusted_ca={material.certificate_file}"]
         curl = [require("curl"), "--silent", "--include", f"{origin.tls_url}/page"]
         done = await self.check_program(*command, "~c 200", "--", *curl)
-        self.assertIn(b"X-Seen-By: interceptor\r\n", done.out)
+        self.assertIn(b"\r\nx-seen-by: interceptor\r\n", done.out)
         self.assertTrue(done.out.endswith(b"page"))
         self.assertIn(f"GET {origin.tls_url}/page 200 text/plain 4b".encode(), done.err)
 

@@ -320,7 +320,7 @@ class CurlTunnelTests(CurlTestCase):
             *("--cacert", self.directory / "conf" / "interceptor-ca-cert.pem", "--include"),
             *("--data", "sealed", f"{origin.tls_url}/echo"),
         )
-        self.assertIn(b"\r\nX-Opened: https\r\n", completed.out)
+        self.assertIn(b"\r\nx-opened: https\r\n", completed.out)
         self.assertTrue(completed.out.endswith(b'"body": "sealed"}'), completed.out)
 
     async def test_a_server_that_nobody_vouches_for_is_not_talked_to(self):

@@ -72,7 +72,7 @@ class SOCKSTests(FunctionalTestCase):
                 f"https://localhost:{origin.port}/echo",
                 way=way,
             )
-            self.assertIn(b"X-Seen: https://localhost:", completed.out, completed.err)
+            self.assertIn(b"x-seen: https://localhost:", completed.out, completed.err)
 
     async def test_a_service_that_is_neither(self):
         await self.start()
