@@ -31,7 +31,8 @@ class Conversation:
 
     The events are ``NAME_start``; then, for each message, the one that its class names, or
     ``NAME_message``; ``NAME_error`` where it went wrong; and ``NAME_end``, always and once.
-    ``stop`` is called with the error that shall end all; ``inject`` with a message to send.
+    ``waits`` is called before anything is waited for, ``stop`` with the error that shall end all,
+    ``inject`` with a message to send.
     """
 
     log = Logger()
@@ -41,6 +42,7 @@ class Conversation:
         layer: Layer,
         stop: Callable[[Exception], object],
         inject: Callable[[Message], object],
+        waits: Callable[[], object] = lambda: None,
     ) -> None:
         context = layer.context
         environment = context.environment
@@ -50,6 +52,7 @@ class Conversation:
         self._name = layer.name
         self._stop = stop
         self._inject = inject
+        self._waits = waits
         self._resumed: Deferred[None] | None = None
         self._kept = 0
         self._over = False
@@ -87,8 +90,10 @@ class Conversation:
         if fire is not None:
             waiting = fire(flow)
             if waiting is not None:
+                self._waits()
                 await waiting
         while flow.intercepted:
+            self._waits()
             await self._pause()
         if flow.killed:
             raise KilledError(self._kill_message())

@@ -45,7 +45,7 @@ class MessageExchange:
         self._layer = layer
         self._context = context
         self._settings = context.environment.settings
-        self._talk = Conversation(layer, self._stop, self._inject)
+        self._talk = Conversation(layer, self._stop, self._inject, self._flush)
         self.codec = codec
         codec.limit = self._settings.message_size_limit
         self._client = _Intake(self, True)
@@ -79,9 +79,11 @@ class MessageExchange:
                 if self.codec.next_layer is not None:
                     self._replaced = True
                     return
-            elif self._pass_ends():
+                continue
+            self._flush()
+            if self._pass_ends():
                 return
-            else:
+            if not self._injected:
                 await self._more()
 
     def _next(self) -> Message | None:
@@ -121,9 +123,14 @@ class MessageExchange:
         receiver = self._client
         if message.from_client:
             receiver = self._server or await self._open()
-        if not receiver.side.closing:
-            receiver.side.write(data)
+        receiver.queue(data)
         self.codec.sent(message)
+
+    def _flush(self) -> None:
+        """Write what was passed on: all that came at once leaves at once."""
+        self._client.flush()
+        if self._server is not None:
+            self._server.flush()
 
     async def _send_injected(self, *, before: bool = False) -> None:
         """Send what hooks have injected; with ``before``, in front of the latest message."""
@@ -137,6 +144,7 @@ class MessageExchange:
         """Begin to speak with the server, connecting where nobody has."""
         side, self._held = self._held, None
         if side is None:
+            self._flush()
             destination = self._layer.destination
             if destination is None:
                 raise UpstreamError("there is no server to connect to", "no-destination")
@@ -262,6 +270,8 @@ class MessageExchange:
             self._task.abort(_Over() if error is None else error)
 
     def _finished(self, error: BaseException | None) -> None:
+        if not isinstance(error, KilledError):
+            self._flush()
         if self._replaced and error is None:
             self._hand_over()
             return
@@ -329,6 +339,8 @@ class _Intake(SideProtocol):
         """Whether the peer has not yet taken what it was sent."""
         self.partial = False
         """Whether a part of a message has come, so that the rest is due."""
+        self._queued: list[bytes] = []
+        self._queued_size = 0
         settings = exchange._settings
         self._idle_timeout = settings.tunnel_idle_timeout
         self._due_timeout = settings.body_timeout if from_client else settings.read_timeout
@@ -336,6 +348,22 @@ class _Intake(SideProtocol):
     def attach(self, side: Side) -> None:
         super().attach(side)
         side.deadline.set(self._idle_timeout)
+
+    def queue(self, data: bytes) -> None:
+        """Send the peer ``data``, at once or with what follows."""
+        self._queued.append(data)
+        self._queued_size += len(data)
+        if self._queued_size > _HIGH_WATER:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what is queued."""
+        if self._queued:
+            data = b"".join(self._queued)
+            self._queued.clear()
+            self._queued_size = 0
+            if not self.side.closing:
+                self.side.write(data)
 
     def dataReceived(self, data: bytes) -> None:
         self.side.deadline.set(self._due_timeout if self.partial else self._idle_timeout)

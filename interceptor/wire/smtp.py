@@ -183,7 +183,8 @@ class SMTPCodec(MessageCodec):
         if buffer.peek(3) == b".\r\n":
             data = buffer.take(3)
         else:
-            data = buffer.take_until(_END, self.limit + len(_END))
+            # It is no line that could be too long, but a message.
+            data = buffer.take_until(_END, 2 * self.limit)
         if data is None:
             return None
         inner = data[:-3]

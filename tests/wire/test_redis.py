@@ -2,11 +2,40 @@ from __future__ import annotations
 
 from typing import Any
 
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from interceptor.errors import InterceptorError, LocalProtocolError, RemoteProtocolError
 from interceptor.wire.redis import Command, RedisCodec, Reply
 from interceptor.wire.resp import ErrorReply, Status
+
+PIECES = [
+    *(b"*", b"$", b":", b"+", b"-", b"%", b"~", b">", b"|", b"#t", b"_", b",", b"(", b"=", b"!"),
+    *(b"\r\n", b"1\r\n", b"2\r\n", b"-1\r\n", b"$3\r\nabc\r\n", b"*2\r\n", b"GET a\r\n"),
+    *(b"HELLO 3\r\n", b"$9\r\nsubscribe\r\n", b"PSYNC\r\n", b"%1\r\n:1\r\n:2\r\n"),
+]
+
+
+class FuzzTests(SynchronousTestCase):
+    @given(st.lists(st.sampled_from(PIECES) | st.binary(max_size=5), max_size=12), st.booleans())
+    def test_pieces_make_no_difference(self, pieces: list[bytes], from_client: bool) -> None:
+        data = b"".join(pieces)
+        seen: list[tuple[list[bytes], str]] = []
+        for step in (len(data) or 1, 1):
+            codec, found, code = RedisCodec(), [], ""
+            codec.limit = 1000
+            try:
+                for start in range(0, len(data), step):
+                    codec.receive(data[start : start + step], from_client)
+                    while (message := codec.next_message(from_client)) is not None:
+                        found.append(message.raw)
+                        codec.encode(message)
+                        codec.sent(message)
+            except RemoteProtocolError as error:
+                code = error.code
+            seen.append((found, code))
+        self.assertEqual(seen[0], seen[1])
 
 
 class CodecTestCase(SynchronousTestCase):

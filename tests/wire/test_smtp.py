@@ -189,7 +189,7 @@ class FaultTests(CodecTestCase):
         self.codec.limit = 1000
         for piece in ENVELOPE:
             self.feed(*piece)
-        self.assertEqual(self.code(True, b"x" * 2000), "line-too-long")
+        self.assertEqual(self.code(True, b"x" * 1500), "message-too-large")
 
     def test_line_ends_of_hooks(self) -> None:
         for message in (Command("MAIL", "a\r\nRCPT"), Reply(250, ["a\nb"])):
