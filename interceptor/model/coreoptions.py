@@ -529,9 +529,9 @@ CORE_OPTIONS: Final[tuple[Option, ...]] = (
             "Whether output is coloured; auto colours on a terminal, unless NO_COLOR is set.",
         ),
     ),
-    *WEBSOCKET_OPTIONS,
     *HTTP2_OPTIONS,
     *PROTOCOL_OPTIONS,
+    *WEBSOCKET_OPTIONS,
 )
 """Every option that is there without any script, in the order of the manual."""
 
