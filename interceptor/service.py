@@ -33,11 +33,12 @@ from interceptor.net.addresses import HostPort, as_pair, show
 from interceptor.net.datagrams import DatagramConnector
 from interceptor.net.guard import LoopGuard
 from interceptor.net.listen import describe, listen, listen_for_both, listen_for_datagrams
+from interceptor.net.marks import check_mark
 from interceptor.net.originaldst import OriginalDestination, check_listener
 from interceptor.net.prefixes import listening_modes
 from interceptor.net.resolver import Resolver
 from interceptor.net.threads import BlockingThreads
-from interceptor.net.upstream import ConnectSettings, UpstreamConnector, check_mark
+from interceptor.net.upstream import ConnectSettings, UpstreamConnector
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IListeningPort
@@ -114,9 +115,8 @@ class InterceptorService(Service):
         self.environment.original_destination = OriginalDestination(
             self._guard, self._connector.made
         )
-        self.environment.datagrams = DatagramConnector(
-            reactor, self._resolver, self._datagram_guard
-        )
+        self._datagrams = DatagramConnector(reactor, self._resolver, self._datagram_guard)
+        self.environment.datagrams = self._datagrams
         self.environment.run = self._password_threads.run
         self.environment.proxy = self.addons.proxy
         self._listeners: list[tuple[ModeSpec, IListeningPort, ProxyFactory | DatagramListener]] = []
@@ -235,6 +235,7 @@ class InterceptorService(Service):
             mark=options.socket_mark,
             recognise=any(mode.kind == "transparent" for mode in self._modes),
         )
+        self._datagrams.mark = options.socket_mark
 
     def _check_backends(self) -> None:
         """Raise `ModeError` where a listener would have no server at all."""

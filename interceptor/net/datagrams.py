@@ -12,10 +12,11 @@ from twisted.internet.interfaces import IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from interceptor.errors import LoopError, UpstreamError
+from interceptor.errors import CapabilityError, LoopError, UpstreamError
 from interceptor.interfaces import IDatagramChannel, IDatagramConnector
 from interceptor.net.addresses import show
 from interceptor.net.causes import Cause, cause_of, explain
+from interceptor.net.marks import set_mark
 
 if TYPE_CHECKING:
     from interceptor.interfaces import IDatagramReceiver
@@ -42,6 +43,8 @@ class DatagramConnector:
         self._reactor = reactor
         self._resolver = resolver
         self._guard = guard
+        self.mark: int | None = None
+        """What sockets are marked with, as in `interceptor.net.upstream.ConnectSettings`."""
 
     def connect(
         self,
@@ -64,6 +67,7 @@ class DatagramConnector:
         server.timestamp_start = self._reactor.seconds()
         addresses = await self._resolve(address[0], timeout)
         channel = _Channel(self._reactor, self._guard, address, addresses, receiver, server)
+        channel.mark = self.mark
         channel.open()
         return channel
 
@@ -102,6 +106,7 @@ class _Channel:
         self._failures: list[tuple[str, Cause]] = []
         self._sent: list[bytes] = []
         self._heard = False
+        self.mark: int | None = None
 
     def open(self) -> None:
         """Open a socket to the next address that there is a way to. Raises `UpstreamError`."""
@@ -111,11 +116,11 @@ class _Channel:
             name = show((address.host, port))
             try:
                 self._guard.check(address.host, port)
-                made = _Socket(self, address, port)
+                made = _Socket(self, address, port, self.mark)
             except LoopError as loop:
                 self._failures.append((name, Cause(loop.code, "this proxy's own listener")))
                 continue
-            except OSError:
+            except (OSError, CapabilityError):
                 self._failures.append((name, cause_of(Failure())))
                 continue
             self._socket = made
@@ -186,8 +191,8 @@ class _Channel:
 class _Socket:
     """One socket that is connected to one address. The system gives it a random port of its own."""
 
-    def __init__(self, channel: _Channel, address: Address, port: int) -> None:
-        """Raises `OSError`."""
+    def __init__(self, channel: _Channel, address: Address, port: int, mark: int | None) -> None:
+        """Raises `OSError`, and `CapabilityError` where it cannot be marked."""
         self._channel: _Channel | None = channel
         info = socket.getaddrinfo(
             address.host, port, address.family, socket.SOCK_DGRAM, 0, socket.AI_NUMERICHOST
@@ -195,6 +200,8 @@ class _Socket:
         self._socket = socket.socket(address.family, socket.SOCK_DGRAM)
         try:
             self._socket.setblocking(False)
+            if mark is not None:
+                set_mark(self._socket, mark)
             self._socket.connect(info[0][4])
             self.peer: Any = self._socket.getpeername()
             self.own: Any = self._socket.getsockname()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
-import struct
 import sys
 from collections import OrderedDict
 from collections.abc import Callable
@@ -18,11 +16,12 @@ from twisted.internet.protocol import ClientFactory, Protocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from interceptor.errors import CapabilityError, LoopError, OptionsError, UpstreamError
+from interceptor.errors import CapabilityError, LoopError, UpstreamError
 from interceptor.interfaces import IUpstreamConnector
 from interceptor.net.addresses import HostPort, as_pair, show
 from interceptor.net.causes import Cause, cause_of, explain
 from interceptor.net.guard import LoopGuard
+from interceptor.net.marks import set_mark
 from interceptor.net.resolver import Addresses, Resolver
 
 if TYPE_CHECKING:
@@ -35,8 +34,6 @@ _WINNER_TTL = 600.0
 """Seconds for which a name's winning address goes first; RFC 6555 section 4.2 has ten minutes."""
 
 _WINNERS = 1024
-
-_MARK = struct.Struct("=I")
 
 _LONGEST_PATH = 107 if sys.platform.startswith("linux") else 103
 """Bytes that the path of a UNIX socket may have, its final zero not counted."""
@@ -458,22 +455,6 @@ class _Handover(Protocol):
         if not connecting.finish(protocol):
             # Cancelled from within connectionMade: nobody will look after this connection.
             transport.abortConnection()  # type: ignore[attr-defined]
-
-
-def set_mark(skt: socket.socket, mark: int) -> None:
-    """Mark what a socket sends, for packet filters and routes. Raises `CapabilityError`."""
-    try:
-        skt.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, _MARK.pack(mark))
-    except PermissionError as error:
-        raise CapabilityError("socket_mark") from error
-
-
-def check_mark(mark: int) -> None:
-    """Find out whether `set_mark` works here. Raises `OptionsError`."""
-    if not hasattr(socket, "SO_MARK"):
-        raise OptionsError("option `socket_mark` needs Linux")
-    with socket.socket() as skt:
-        set_mark(skt, mark)
 
 
 def disable_nagle(transport: ITransport) -> None:

@@ -7,7 +7,14 @@ import signal
 import sys
 from pathlib import Path
 
-from tests.functional.harness import STOP_TIMEOUT, Completed, ProxyProcess, require
+from tests.functional.harness import (
+    RUN_TIMEOUT,
+    STOP_TIMEOUT,
+    Completed,
+    ProxyProcess,
+    reactor,
+    require,
+)
 from tests.functional.namespaces import (
     CLIENT,
     CLIENT6,
@@ -30,6 +37,16 @@ def response(flow):
 def tcp_message(flow):
     message = flow.messages[-1]
     message.content = message.content.replace(b"ready", b"seen")
+"""
+
+
+COUNTER = """\
+table inet counting {
+    chain output {
+        type filter hook output priority 0; policy accept;
+        meta mark 7 meta l4proto udp counter
+    }
+}
 """
 
 
@@ -256,6 +273,22 @@ class LocalTests(TransparentTestCase):
         url = f"http://{SERVER}/echo"
         self.check_echo(await self.curl(url, namespace=self.router), url)
         self.assertEqual(self.accepted, ["port 80: 192.0.2.1"])
+
+    async def test_marked_datagrams(self):
+        await self.start_inside(
+            *(self.router, f"reverse:udp://{SERVER}:9@127.0.0.1:5300"), options=["socket_mark=7"]
+        )
+        await self.apply(self.router, COUNTER)
+        send = "import socket; socket.socket(type=socket.SOCK_DGRAM).sendto(b'x', {})"
+        await self.check_program(
+            *(*self.router.inside, sys.executable, "-c", send.format(("127.0.0.1", 5300)))
+        )
+        deadline = reactor().seconds() + RUN_TIMEOUT
+        while True:
+            listed = await self.check_program(*self.router.inside, self.nft, "list", "ruleset")
+            if b"packets 1 " in listed.out:
+                return
+            self.assertLess(reactor().seconds(), deadline, listed.out)
 
     async def test_own_connection(self):
         for strategy in ("auto", "lazy"):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from typing import Any
 
 from twisted.internet import error
 from twisted.internet.address import IPv4Address
@@ -15,13 +14,13 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from interceptor.errors import CapabilityError, LoopError, UpstreamError
+from interceptor.errors import LoopError, UpstreamError
 from interceptor.interfaces import IUpstreamConnector
 from interceptor.model.connections import ServerConnection
 from interceptor.net.guard import LoopGuard
 from interceptor.net.memory import MemoryLink, MemoryNetwork, MemoryPort, Recorder
 from interceptor.net.resolver import Address, Addresses, Resolver
-from interceptor.net.upstream import ConnectSettings, UpstreamConnector, disable_nagle, set_mark
+from interceptor.net.upstream import ConnectSettings, UpstreamConnector, disable_nagle
 
 V6 = Address(socket.AF_INET6, "2001:db8::1")
 V4 = Address(socket.AF_INET, "192.0.2.1")
@@ -507,30 +506,6 @@ class LoopTests(ConnectorTestCase):
             pass
         self.guard_against(os.path.abspath(path), 0)
         self.failureResultOf(self.connect(os.path.abspath(path), 0), LoopError)
-
-
-class MarkTests(SynchronousTestCase):
-    """`set_mark` and `check_mark`."""
-
-    def test_not_allowed(self):
-        class Refusing:
-            def setsockopt(self, *arguments):
-                raise PermissionError(errno.EPERM, "no")
-
-        skt: Any = Refusing()
-        error = self.assertRaises(CapabilityError, set_mark, skt, 7)
-        self.assertIn("`socket_mark` needs the capability CAP_NET_ADMIN", str(error))
-
-    def test_the_largest(self):
-        calls = []
-
-        class Taking:
-            def setsockopt(self, *arguments):
-                calls.append(arguments)
-
-        skt: Any = Taking()
-        set_mark(skt, 0xFFFFFFFF)
-        self.assertEqual(calls, [(socket.SOL_SOCKET, socket.SO_MARK, b"\xff" * 4)])
 
 
 class DisableNagleTests(SynchronousTestCase):
