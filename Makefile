@@ -1,6 +1,7 @@
 # make run       set up what is missing, then start the proxy   ARGS="--mode reverse:http://HOST"
 # make test      the whole test suite                           TESTS=tests.model  JOBS=4
 # make timing    the tests that measure milliseconds, alone
+# make fuzz      inputs that nobody would send, for a minute each    ARGS="--seconds 600 http2-server"
 # make coverage  the test suite, and which lines it did not reach
 # make lint      ruff and mypy
 # make docs      the manual and the API reference
@@ -20,7 +21,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 # The parts of the repository that hold Python.
 SOURCES := interceptor twisted scripts bench docs tests setup.py
 
-.PHONY: run test timing lint coverage docs bench clean
+.PHONY: run test timing fuzz lint coverage docs bench clean
 .DELETE_ON_ERROR:
 
 $(VENV)/pyvenv.cfg:
@@ -50,6 +51,9 @@ endif
 
 timing: $(VENV)/.installed-dev
 	$(BIN)/trial tests.functional.timing
+
+fuzz: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.fuzz $(ARGS)
 
 lint: $(VENV)/.installed-dev
 	@status=0; \

@@ -185,7 +185,11 @@ class Parser:
         try:
             predicate = operator.build(pattern)
         except re.error as error:
-            column = _source_index(self._text, start, error.pos or 0, quoted)
+            position = error.pos or 0
+            if isinstance(error.pattern, bytes):
+                # Bodies are searched as bytes.
+                position = len(error.pattern[:position].decode("utf-8", "surrogateescape"))
+            column = _source_index(self._text, start, position, quoted)
             self._fail(f"not a regular expression: {error.msg}", column)
         except (OverflowError, RecursionError, ValueError) as error:
             self._fail(f"not a usable regular expression: {error}", start)

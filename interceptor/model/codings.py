@@ -127,6 +127,9 @@ class _Brotli:
         self._stream = brotli.Decompressor()
 
     def feed(self, data: bytes, emit: Callable[[bytes], None]) -> None:
+        if self._stream.is_finished():
+            # As it is where both come at once.
+            raise brotli.error("there is something behind its end")
         # can_accept_more_data() may be true with output left over, so only empty output is the end.
         while not self._stream.is_finished():
             out = self._stream.process(data, output_buffer_limit=_STEP)

@@ -51,7 +51,7 @@ _LINE_WITH_FRAGMENT = re.compile(
 _LINE_BUT_FRAGMENT = re.compile(
     rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]++) ([^\x00-\x20#\x7f]++)[^\x00-\x20\x7f]*+ (HTTP/1\.[0-9])\r\n"
 )
-_ANY_VERSION = re.compile(rb"[^\r\n]* HTTP/[0-9]+(?:\.[0-9]+)?\r\n")
+_ANY_VERSION = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z][^\r\n]* HTTP/[0-9]+(?:\.[0-9]+)?\r\n")
 
 
 class HTTP1ServerCodec(HTTP1Codec):

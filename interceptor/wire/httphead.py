@@ -31,7 +31,7 @@ CONTROLS: Final = bytes(range(9)) + bytes(range(10, 32)) + b"\x7f"
 _LINE_BREAKERS = re.compile(rb"[\r\0]")
 # Controls that cannot end a line or a string anywhere: a fault, but a cosmetic one.
 _COSMETIC_CONTROL = re.compile(rb"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]")
-_NO_LETTER = re.compile(rb"[^A-Za-z\-]")
+_NO_TOKEN = re.compile(rb"[^!#$%&'*+\-.^_`|~0-9A-Za-z]")
 _LENIENT_NAME = re.compile(rb"[^\x00-\x20\x7f:](?:[^\x00-\x1f\x7f:]*[^\x00-\x20\x7f:])?")
 
 
@@ -167,7 +167,7 @@ class _FaultyBlock:
                 return name
         # What becomes the name of a field of framing or routing by overlooking what has no place in
         # it may be that to somebody.
-        likely = FIELD_KINDS[_NO_LETTER.sub(b"", name)]
+        likely = FIELD_KINDS[_NO_TOKEN.sub(b"", name)]
         if (
             likely > 0
             or _LENIENT_NAME.fullmatch(name) is None

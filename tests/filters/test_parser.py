@@ -159,6 +159,7 @@ class ErrorTests(SynchronousTestCase):
         ("~u ab+++", 8, "not a regular expression"),
         ("~u 'a[b'", 6, "not a regular expression"),
         (r"~u '\'\'[b'", 9, "not a regular expression"),
+        ("~b \u00fc\ufffd[", 6, "not a regular expression: unterminated character set"),
         ("~b '(?<=a+)b'", 5, "not a regular expression: look-behind"),
         ("~u '" + "(" * 5000 + ")" * 5000 + "'", 4, "not a usable regular expression"),
         ("~u a{99999999999999999999}", 4, "not a usable regular expression"),

@@ -99,6 +99,14 @@ class DamageTests(SynchronousTestCase):
             self.assert_code("content-damaged", coded[:-6], coding)
             self.assert_code("content-damaged", coded[:1], coding)
 
+    def test_bytes_behind_the_end_of_brotli(self) -> None:
+        data = brotli.compress(TEXT) + b"x"
+        for size in (1, len(data) - 1, len(data)):
+            decoder = codings.Decoder("br")
+            with self.assertRaises(DecodeError):
+                for start in range(0, len(data), size):
+                    decoder.feed(data[start : start + size])
+
     def test_bit_flip_is_found_by_the_checksum(self) -> None:
         coded = bytearray(gzip.compress(TEXT))
         coded[-6] ^= 1
@@ -170,6 +178,26 @@ class BoundTests(SynchronousTestCase):
         # Half a megabyte; with a copy of the rest for each member it would be 6 GB of copying.
         coded = gzip.compress(b"") * 25_000
         self.assertEqual(b"", codings.decode(coded, "gzip"))
+
+
+class EndlessTests(SynchronousTestCase):
+    """``per_feed``: a body that goes on and on, bounded in what comes at once."""
+
+    def test_the_bound_is_that_of_one_call(self) -> None:
+        packer = zlib.compressobj(wbits=31)
+        decoder = codings.Decoder("gzip", 1000, per_feed=True)
+        for _ in range(50):
+            part = packer.compress(bytes(1000)) + packer.flush(zlib.Z_SYNC_FLUSH)
+            self.assertEqual(decoder.feed(part), bytes(1000))
+        with self.assertRaises(DecodeError) as caught:
+            decoder.feed(packer.compress(bytes(1001)) + packer.flush(zlib.Z_SYNC_FLUSH))
+        self.assertEqual(caught.exception.code, "content-too-large")
+
+    def test_the_end_is_asked_for_all_the_same(self) -> None:
+        decoder = codings.Decoder("gzip", 1000, per_feed=True)
+        decoder.feed(gzip.compress(b"text")[:-1])
+        with self.assertRaises(DecodeError):
+            decoder.finish()
 
 
 class EncodeTests(SynchronousTestCase):

@@ -202,8 +202,8 @@ class Lenient:
                 fields.append((name, value + b" " + line.strip()))
                 continue
             name, _, value = line.partition(b":")
-            # What is no letter is overlooked, as by those who end a string at a NUL.
-            name = re.sub(rb"[^a-z\-]", b"", name.lower().partition(b"\0")[0])
+            # What has no place in a name is overlooked, as by those who end a string at a NUL.
+            name = re.sub(rb"[^!#$%&'*+\-.^_`|~0-9a-z]", b"", name.lower().partition(b"\0")[0])
             fields.append((name, value.strip().strip(b"\0")))
 
     def _chunks(self, data: bytes) -> tuple[bytes, bytes | None]:
