@@ -266,7 +266,12 @@ class Result:
             frame._replace(payload=frame.payload[:8]) if frame.kind == GOAWAY else frame
             for frame in self.frames
         ]
-        return out, self.error and self.error.code, frames
+        return out, self.error and self.code, frames
+
+    @property
+    def code(self) -> str | None:
+        """The code of the error, if there is one."""
+        return None if self.error is None else self.error.code
 
 
 def feed(codec: Codec, *pieces: bytes, now: float = NOW) -> Result:
@@ -386,7 +391,7 @@ class ConnectionTestCase(SynchronousTestCase):
 
     def fails(self, result: Result, code: str, h2_code: int, last: int = 0) -> Result:
         self.assertIsNotNone(result.error)
-        self.assertEqual(result.error.code, code)
+        self.assertEqual(result.code, code)
         self.assertEqual(result.goaway, (last, h2_code))
         return result
 

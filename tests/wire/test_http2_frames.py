@@ -104,7 +104,7 @@ class PrefaceTests(ConnectionTestCase):
     def test_what_no_server_begins_with(self):
         for sent in (b"HTTP/1.1 400 Bad Request\r\n\r\n", ping(), SETTINGS_ACK):
             result = feed_every_way(lambda: HTTP2ClientCodec(HTTP2Limits(), "repair"), sent)
-            self.assertIn(result.error.code, ("h2-preface-invalid", "h2-frame-size"))
+            self.assertIn(result.code, ("h2-preface-invalid", "h2-frame-size"))
 
     def test_nothing_is_taken_after_a_fault(self):
         codec = HTTP2ServerCodec(HTTP2Limits(), "repair")

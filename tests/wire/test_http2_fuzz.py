@@ -60,7 +60,7 @@ class FuzzTests(SynchronousTestCase):
         parse(result.output)
         self.assertEqual(result.error is not None, result.goaway is not None)
         if result.error is not None:
-            self.assertIn("-", result.error.code)
+            self.assertIn("-", result.code)
         for _, event in result.events:
             error = getattr(event, "error", None)
             if error is not None:

@@ -87,6 +87,7 @@ class Own(SideBase):
                 case Data():
                     self.got(stream_id, event.data, len(event.data))
                 case EndOfMessage():
+                    assert event.trailers is not None
                     told.trailers = list(event.trailers.fields)
                     told.ended = True
                 case StreamReset():

@@ -251,5 +251,5 @@ class PushTests(SynchronousTestCase):
     def test_push_is_an_error_where_it_was_ruled_out(self):
         promise = build(5, 4, 1, b"\x00\x00\x00\x02\x82\x84\x87")
         result = read_responses(promise)
-        self.assertEqual(result.error.code, "h2-frame-unexpected")
+        self.assertEqual(result.code, "h2-frame-unexpected")
         self.assertEqual(result.goaway, (0, PROTOCOL_ERROR))

@@ -93,7 +93,7 @@ class ReceivingTests(SynchronousTestCase):
         codec, compressor = self.server(window=40000), Compressor()
         sent = compressor.headers(1, POST) + compressor.headers(3, POST)
         result = feed(codec, sent + chunks(1, 40000) + chunks(3, 25536))
-        self.assertEqual(result.error.code, NOT_OPENED)
+        self.assertEqual(result.code, NOT_OPENED)
         self.assertEqual(result.goaway, (3, FLOW_CONTROL_ERROR))
 
     def test_as_much_as_the_windows_let_through(self):
@@ -288,7 +288,7 @@ class SendingTests(SynchronousTestCase):
 
     def test_windows_opened_too_far(self):
         result = feed(self.client(), window_update(0, 2**31 - 1))
-        self.assertEqual((result.error.code, result.goaway), (NOT_OPENED, (0, FLOW_CONTROL_ERROR)))
+        self.assertEqual((result.code, result.goaway), (NOT_OPENED, (0, FLOW_CONTROL_ERROR)))
         result = feed(self.client(), window_update(1, 2**31 - 1))
         self.assertEqual((result.error, result.resets), (None, {1: FLOW_CONTROL_ERROR}))
         self.assertEqual(result.of(1)[0].error.code, NOT_OPENED)
@@ -297,11 +297,11 @@ class SendingTests(SynchronousTestCase):
         codec = self.client()
         feed(codec, window_update(1, 2**31 - 1 - 65535))
         result = feed(codec, settings((4, 65536)))
-        self.assertEqual((result.error.code, result.goaway), (NOT_OPENED, (0, FLOW_CONTROL_ERROR)))
+        self.assertEqual((result.code, result.goaway), (NOT_OPENED, (0, FLOW_CONTROL_ERROR)))
 
     def test_windows_opened_by_nothing(self):
         result = feed(self.client(), window_update(0, 0))
-        self.assertEqual((result.error.code, result.goaway), ("h2-frame-invalid", (0, 1)))
+        self.assertEqual((result.code, result.goaway), ("h2-frame-invalid", (0, 1)))
         result = feed(self.client(), window_update(1, 0))
         self.assertIsInstance(result.of(1)[0], StreamReset)
         self.assertEqual(result.resets, {1: 1})
