@@ -11,12 +11,13 @@ from zope.interface import implementer
 
 from interceptor.errors import TLSError, UpstreamError
 from interceptor.interfaces import IClientStream
+from interceptor.layers.alternatives import hide_frame
 from interceptor.layers.http2connection import HTTP2Protocol
 from interceptor.layers.http2stream import HTTP2Stream
 from interceptor.layers.http2transport import StreamTransport
 from interceptor.layers.serverside import server_side
 from interceptor.model.connections import format_address
-from interceptor.wire.http2events import GoAway
+from interceptor.wire.http2events import AltSvc, GoAway
 from interceptor.wire.http2frames import CANCEL, NO_ERROR, error_name
 from interceptor.wire.httpevents import ResponseHead
 
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 class HTTP2ClientStream(HTTP2Stream):
     """Sends one request to a server, and reads the response."""
 
-    __slots__ = ("_head_seen", "_patience", "response_begun", "reused", "unprocessed")
+    __slots__ = ("_head_seen", "_patience", "flow", "response_begun", "reused", "unprocessed")
 
     protocol: HTTP2ClientProtocol
     shared: Literal[True] = True
@@ -59,7 +60,8 @@ class HTTP2ClientStream(HTTP2Stream):
         return self.protocol.server_conn
 
     def mark(self, flow: HTTPFlow) -> None:
-        """Note on a flow what is special about its connection."""
+        """Belong to a flow, and note on it what is special about the connection."""
+        self.flow = flow
         if not self.protocol.codec.mirrored_exactly:
             flow.metadata["h2_window_reduced"] = True
 
@@ -220,6 +222,22 @@ class HTTP2ClientProtocol(HTTP2Protocol):
         else:
             self._pool.settings_changed(self)
             self.room()
+
+    def _alternative(self, stream: HTTP2ClientStream | None, event: AltSvc) -> None:
+        streams = self.streams.values() if stream is None else (stream,)
+        for each in streams:
+            flow = each.flow
+            if flow is None:
+                continue
+            request = flow.request
+            origin = b"%b://%b" % (request.scheme_bytes, request.host_header_bytes or b"")
+            if event.origin not in (b"", origin):
+                continue
+            value = event.value
+            if not self.settings.keep_h3_offers:
+                value = hide_frame(flow, value)
+            if value:
+                self._pool.offer_alternative(event.origin or origin, value)
 
     def _leave(self) -> None:
         """The server wants no further streams; those that it took go on."""

@@ -142,7 +142,10 @@ class HTTP2Protocol(SideProtocol):
                 return
             stream_id, event = event
             if not stream_id:
-                self._connection_event(event)
+                if type(event) is AltSvc:
+                    self._alternative(None, event)
+                else:
+                    self._connection_event(event)
             else:
                 stream = streams.get(stream_id)
                 kind = type(event)
@@ -152,8 +155,7 @@ class HTTP2Protocol(SideProtocol):
                     if stream is not None:
                         self._stream_opened(stream)
                 elif kind is AltSvc:
-                    # RFC 7838 section 4: it concerns this connection, not the client's.
-                    continue
+                    self._alternative(stream, event)
                 elif stream is None:
                     self._new_stream(stream_id, event)
                 else:
@@ -201,6 +203,9 @@ class HTTP2Protocol(SideProtocol):
 
     def _connection_event(self, event: Any) -> None:
         """Something happened to the whole connection: windows opened, settings changed, GOAWAY."""
+
+    def _alternative(self, stream: Any, event: AltSvc) -> None:
+        """The peer told of another place where it can be reached (RFC 7838 section 4)."""
 
     def _connection_failed(self, error: RemoteProtocolError) -> None:
         """The peer broke the protocol: the codec has a GOAWAY to send, and all streams are over."""

@@ -157,6 +157,12 @@ class HTTP2Pool:
         if self.client is not None and protocol.codec.connect_protocol:
             self.client.offer_connect_protocol()
 
+    def offer_alternative(self, origin: bytes, value: bytes) -> None:
+        """A server told where else it can be reached: let a client that speaks HTTP/2 know."""
+        if self.client is not None:
+            self.client.codec.send_altsvc(origin, value)
+            self.client.wrote()
+
     def close(self) -> None:
         """The session is over."""
         waiting, self._waiting = self._waiting, []

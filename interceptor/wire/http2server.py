@@ -200,6 +200,12 @@ class HTTP2ServerCodec(HTTP2Codec):
 
     # Writing
 
+    def send_altsvc(self, origin: bytes, value: bytes) -> None:
+        """Tell where else an origin can be reached (RFC 7838 section 4)."""
+        payload = len(origin).to_bytes(2, "big") + origin + value
+        if len(payload) <= self._send_frame:
+            self._out.append(frames.frame(frames.ALTSVC, 0, 0, payload))
+
     def send_informational(self, stream_id: int, response: Response) -> None:
         """Send a 1xx response; never 101 (RFC 9113 section 8.6).
 

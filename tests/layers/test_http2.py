@@ -607,6 +607,52 @@ class LimitTests(HTTP2TestCase):
         self.assertIn(bystander.request(), bystander.finished)
 
 
+class AlternativeTests(HTTP2TestCase):
+    """ALTSVC frames do not lead clients to QUIC, past the proxy (RFC 7838 section 4)."""
+
+    def offered(self, value: bytes, *, stream: int = 1, **options: Any) -> tuple[bytes, HTTPFlow]:
+        origin_name = b"" if stream else b"http://example.test"
+        payload = len(origin_name).to_bytes(2, "big") + origin_name + value
+
+        def answer(peer: H2Peer, number: int) -> None:
+            peer.write(_frame(10, stream, payload))
+            ok(peer, number)
+
+        proxy, recorder = self.proxy(**options)
+        H2Origin(proxy, answer)
+        client = H2Client(proxy)
+        stream_id = client.request()
+        self.assertIn(stream_id, client.finished)
+        found = client.data.partition(_frame(10, 0, b"")[3:])[2]
+        [flow] = recorder.arguments("response")
+        return found, flow
+
+    def test_http3_is_taken_out(self):
+        sent, flow = self.offered(b'h3=":443"')
+        self.assertEqual(sent, b"")
+        self.assertEqual(flow.metadata["alt_svc_removed"], ['h3=":443"'])
+
+    def test_of_the_connection(self):
+        sent, flow = self.offered(b'h3=":443"', stream=0)
+        self.assertEqual(sent, b"")
+        self.assertEqual(flow.metadata["alt_svc_removed"], ['h3=":443"'])
+
+    def test_others_are_passed_on(self):
+        sent, flow = self.offered(b'h3=":443", h2=":8443"')
+        self.assertTrue(sent.startswith(b'\0\x13http://example.testh2=":8443"'), sent)
+        self.assertEqual(flow.metadata["alt_svc_removed"], ['h3=":443"'])
+
+    def test_option(self):
+        sent, flow = self.offered(b'h3=":443"', keep_h3_offers=True)
+        self.assertTrue(sent.startswith(b'\0\x13http://example.testh3=":443"'), sent)
+        self.assertNotIn("alt_svc_removed", flow.metadata)
+
+
+def _frame(kind: int, stream: int, payload: bytes) -> bytes:
+    head = len(payload).to_bytes(3, "big") + bytes((kind, 0)) + stream.to_bytes(4, "big")
+    return head + payload
+
+
 class MirrorTests(HTTP2TestCase):
     """Servers see the client's ways."""
 
