@@ -283,9 +283,11 @@ class MemoryProxy:
         """The file with the certificate that clients of the proxy have to trust."""
         return str(self.environment.handshakes.authority.certificate_files[0])
 
-    def client(self, chunk: int | None = None) -> MemoryClient:
-        """Return a new client, connected to the proxy."""
-        return MemoryClient(self, chunk)
+    def client(
+        self, chunk: int | None = None, address: tuple[str, int] | None = None
+    ) -> MemoryClient:
+        """Return a new client, connected to the proxy, from ``address`` if that is given."""
+        return MemoryClient(self, chunk, address)
 
     def datagram_client(self, address: tuple[str, int] | None = None) -> DatagramClient:
         """Return a new client that sends datagrams to the proxy, in a mode that takes them."""
@@ -355,11 +357,18 @@ class MemoryClient:
 
     tls: MemoryTLS
 
-    def __init__(self, proxy: MemoryProxy, chunk: int | None = None) -> None:
+    def __init__(
+        self,
+        proxy: MemoryProxy,
+        chunk: int | None = None,
+        address: tuple[str, int] | None = None,
+    ) -> None:
         self._proxy = proxy
         self._target = "absolute"
         self.peer = HalfCloseRecorder()
-        self.link: MemoryLink = proxy.network.dial(PROXY_ADDRESS, self.peer, chunk=chunk)
+        self.link: MemoryLink = proxy.network.dial(
+            PROXY_ADDRESS, self.peer, chunk=chunk, client_address=address
+        )
         proxy.network.flush()
 
     @property

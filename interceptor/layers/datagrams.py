@@ -12,6 +12,7 @@ from zope.interface import implementer
 
 from interceptor.errors import HookFailed, InterceptorError, UpstreamError
 from interceptor.interfaces import IDatagramReceiver
+from interceptor.layers.admission import NotAdmittedError
 from interceptor.layers.hooking import run_hook
 from interceptor.layers.nexthop import as_next_hop
 from interceptor.model.connections import format_address
@@ -98,6 +99,7 @@ class DatagramListener(DatagramProtocol):
         if not self._open:
             return
         try:
+            self.environment.admission.check_address(addr[0])
             limit = self.environment.options.udp_datagram_limit
             if len(datagram) > limit:
                 raise DroppedError(
@@ -105,7 +107,7 @@ class DatagramListener(DatagramProtocol):
                     "udp-datagram-too-large",
                 )
             self.received(datagram, (addr[0], addr[1]))
-        except DroppedError as error:
+        except (DroppedError, NotAdmittedError) as error:
             self.dropped(error, addr)
 
     def received(self, datagram: bytes, address: tuple[str, int]) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.defer import Deferred, TimeoutError, maybeDeferred
 
+from interceptor.layers.admission import Admission
 from interceptor.layers.datagrams import Quota
 from interceptor.layers.nameservers import NameServers
 from interceptor.layers.nexthop import NextHops
@@ -115,6 +116,7 @@ class Environment:
     __slots__ = (
         "_handshakes",
         "_idle",
+        "admission",
         "authentication",
         "backends",
         "clock",
@@ -155,6 +157,7 @@ class Environment:
         self.passthrough = Passthrough(clock, options)
         self.next_hops = NextHops(options)
         self.name_servers = NameServers(options)
+        self.admission = Admission(clock, options)
         self.datagrams: IDatagramConnector | None = None
         self.datagram_quota = Quota()
         self.proxy_protocol = ProxyProtocol(options)
@@ -210,6 +213,7 @@ class Environment:
         self.name_servers.configure(self.options)
         self.proxy_protocol.configure(self.options)
         self.ring.configure(self.options)
+        self.admission.configure(self.options)
         self.settings = Settings.from_options(self.options)
 
     def session_ended(self, session: Unfinished) -> None:

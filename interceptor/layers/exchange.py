@@ -141,11 +141,14 @@ class HTTPExchange:
         if self._settings.total_timeout is not None:
             self._total = Deadline(self._layer.context.environment.clock, self._out_of_time)
             self._total.set(self._settings.total_timeout)
+        admission = self._layer.context.environment.admission
+        admission.flows += 1
         try:
             await self._serve()
         except Exception as error:
             await self._failed(error)
         finally:
+            admission.flows -= 1
             self.flow._control = None
             # An order that came too late for this exchange must not end the next one.
             self._task.calm()

@@ -105,6 +105,7 @@ class HTTPLayer(Layer):
 
     def exchange(self, stream: IServerStream, head: RequestHead) -> Coroutine[Any, Any, None]:
         """Return what serves one request."""
+        self.context.environment.admission.check_flow()
         request = head.request
         if request.first_line_format == "authority":
             kind: type[HTTPExchange] = ConnectExchange

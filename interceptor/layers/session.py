@@ -11,6 +11,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from interceptor.errors import HookFailed, ModeError, UpstreamError
+from interceptor.layers.admission import NotAdmittedError
 from interceptor.layers.context import Context, RootLayer
 from interceptor.layers.destinations import RAW, by_name, mode_destination
 from interceptor.layers.detect import DetectProtocol, Tunnel
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
     from interceptor.layers.environment import Environment
+    from interceptor.model.connections import Address
     from interceptor.model.modes import ModeSpec
     from interceptor.wire.proxyprotocol import ProxyHeader
 
@@ -46,6 +48,9 @@ class Session(SideProtocol):
         self.context: Context
         self.root_layer: RootLayer
         self._accepted = False
+        # Whether the connection is counted, and as whose.
+        self._entered = False
+        self._counted_for: str | None = None
         self._early = b""
         self._destination: tuple[str, int] | UpstreamError | None = None
         self._asking: Deferred[None] | None = None
@@ -57,15 +62,30 @@ class Session(SideProtocol):
         peer = endpoint_address(transport.getPeer())
         own = endpoint_address(transport.getHost())
         client_conn = ClientConnection(peer, own, time.time())
+        environment = self.environment
+        speaks_for_another = environment.proxy_protocol.expected(peer, own)
+        try:
+            environment.admission.enter()
+            self._entered = True
+            if not speaks_for_another:
+                self._count_client(peer)
+        except NotAdmittedError as error:
+            self._turn_away(peer, error)
+            return
         if self.mode.kind == "transparent":
             self._find_destination(client_conn)
-        if not self.environment.proxy_protocol.expected(peer, own):
+        if not speaks_for_another:
             self._introduce(client_conn)
             return
 
         def introduced(header: ProxyHeader, rest: bytes) -> None:
             client_conn.proxy_address = peer
             if header.source is not None:
+                try:
+                    self._count_client(header.source)
+                except NotAdmittedError as error:
+                    self._turn_away(header.source, error)
+                    return
                 client_conn.address = client_conn.ip_address = header.source
                 client_conn.sockname = header.destination
             self._early = rest
@@ -73,6 +93,18 @@ class Session(SideProtocol):
 
         self.environment.sessions.add(self)
         self.side.use(ProxyHeaderProtocol(self.environment, peer, introduced))
+
+    def _count_client(self, address: Address) -> None:
+        host = address[0]
+        if self.environment.admission.enter_client(host):
+            self._counted_for = host
+
+    def _turn_away(self, address: Address, error: NotAdmittedError) -> None:
+        """Reset a connection that no hook has heard of."""
+        environment = self.environment
+        environment.admission.tell(self.mode.name, address, error, environment.proxy)
+        self.side.use(self)
+        self.side.abort()
 
     def _find_destination(self, client_conn: ClientConnection) -> None:
         """Transparent mode: what the client connected to is not us."""
@@ -159,6 +191,11 @@ class Session(SideProtocol):
 
     def client_lost(self) -> None:
         """The client is gone: let go of the servers, then tell ``clientdisconnect``."""
+        if self._entered:
+            self._entered = False
+            self.environment.admission.leave()
+            if self._counted_for is not None:
+                self.environment.admission.leave_client(self._counted_for)
         if not hasattr(self, "context"):
             # It left before anybody had heard of it.
             self.environment.session_ended(self)

@@ -9,6 +9,7 @@ from typing import Final
 
 from interceptor.model.datagramoptions import DATAGRAM_OPTIONS
 from interceptor.model.http2options import HTTP2_OPTIONS
+from interceptor.model.limitoptions import LIMIT_OPTIONS
 from interceptor.model.optionmakers import choice, count, duration, flag, grouped, size
 from interceptor.model.options import Option, Options
 from interceptor.model.protocoloptions import PROTOCOL_OPTIONS
@@ -497,6 +498,7 @@ CORE_OPTIONS: Final[tuple[Option, ...]] = (
             maximum=2.0,
         ),
     ),
+    *LIMIT_OPTIONS,
     *DATAGRAM_OPTIONS,
     *grouped(
         "Output",
