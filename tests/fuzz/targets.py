@@ -9,6 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import h2.config
+import h2.connection
+import h2.events
+import h2.exceptions
 import hpack
 
 from interceptor.errors import (
@@ -40,7 +44,9 @@ from interceptor.wire.hpack import (
 )
 from interceptor.wire.hpacktables import HPACKError
 from interceptor.wire.http1 import HTTP1ClientCodec, HTTP1Limits, HTTP1ServerCodec
+from interceptor.wire.http2events import HTTP2RequestHead
 from interceptor.wire.http2fields import classify
+from interceptor.wire.httpevents import Data, EndOfMessage, StreamReset
 from interceptor.wire.messagecodec import Buffer
 from interceptor.wire.proxyprotocol import ProxyHeaderReader
 from interceptor.wire.resp import INCOMPLETE, RESPReader
@@ -55,7 +61,7 @@ from tests.fuzz.seeds import SEEDS, WORDS
 from tests.smuggling.judges import REQUEST_JUDGES, by_us
 from tests.smuggling.test_http1 import agree
 from tests.wire.feeding import client_codec, feed
-from tests.wire.http2feeding import Codec, new_client, new_server
+from tests.wire.http2feeding import HELLO, Codec, new_client, new_server
 from tests.wire.http2feeding import feed as http2_feed
 
 Pieces = Sequence[bytes]
@@ -148,6 +154,59 @@ def _http2(make: Callable[[Mode], Codec]) -> Callable[[Pieces], None]:
                 raise AssertionError(f"{len(whole.output)} bytes are said to {len(data)}")
 
     return run
+
+
+def http2_servers(pieces: Pieces) -> None:
+    """The requests that are whole are those that h2 reads, as far as it accepts them."""
+    _http2(lambda mode: new_server(mode))(pieces)
+    data = b"".join(pieces)
+    ours = http2_feed(new_server("reject"), data)
+    theirs = _by_h2(data)
+    if theirs is None or ours.error is not None:
+        return
+    found: dict[int, list[Any]] = {}
+    for number, event in ours.events:
+        if isinstance(event, HTTP2RequestHead):
+            request = event.request
+            method, path = request.method_bytes, request.path_bytes
+            found[number] = [method, path, b"", event.end_of_message]
+        elif isinstance(event, StreamReset):
+            found.pop(number, None)
+        elif isinstance(event, Data) and number in found:
+            found[number][2] += event.data
+            found[number][3] = event.end_of_message
+        elif isinstance(event, EndOfMessage) and number in found:
+            found[number][3] = True
+    for number, (method, path, body, ended) in found.items():
+        if ended and number in theirs:
+            same((method, path, body), theirs[number], f"stream {number}")
+
+
+def _by_h2(data: bytes) -> dict[int, tuple[bytes, bytes, bytes]] | None:
+    """The whole requests that h2 reads; None where it refuses the connection."""
+    connection = h2.connection.H2Connection(
+        h2.config.H2Configuration(client_side=False, header_encoding=None)
+    )
+    connection.initiate_connection()
+    heads: dict[int, dict[bytes, bytes]] = {}
+    bodies: dict[int, bytes] = {}
+    found = {}
+    try:
+        events = connection.receive_data(HELLO + data)
+    except (h2.exceptions.ProtocolError, KeyError, ValueError):
+        return None
+    for event in events:
+        match event:
+            case h2.events.RequestReceived():
+                heads[event.stream_id] = dict(event.headers)
+                bodies[event.stream_id] = b""
+            case h2.events.DataReceived():
+                bodies[event.stream_id] += event.data
+            case h2.events.StreamEnded() if event.stream_id in heads:
+                head = heads[event.stream_id]
+                path = head.get(b":path", b"")
+                found[event.stream_id] = (head[b":method"], path, bodies[event.stream_id])
+    return found
 
 
 def hpack_blocks(pieces: Pieces) -> None:
@@ -466,7 +525,7 @@ def views(pieces: Pieces) -> None:
 _RUN: dict[str, Callable[[Pieces], object]] = {
     "http1-requests": http1_requests,
     "http1-responses": http1_responses,
-    "http2-server": _http2(lambda mode: new_server(mode)),
+    "http2-server": http2_servers,
     "http2-client": _http2(lambda mode: new_client("GET", "HEAD", "POST", mode=mode)),
     "hpack": hpack_blocks,
     "websocket-client": _websocket(True),

@@ -262,7 +262,13 @@ class ProxyMachine(RuleBasedStateMachine):
         self.failures: list[LogEvent] = []
         globalLogPublisher.addObserver(self)
         self.hooks = Hooks()
-        self.proxy = MemoryProxy(self.hooks, hook_timeout=20, read_timeout=30, idle_timeout=60)
+        self.proxy = MemoryProxy(
+            self.hooks,
+            hook_timeout=20,
+            read_timeout=30,
+            idle_timeout=60,
+            tunnel_idle_timeout=90,
+        )
         self.origin: MemoryOrigin = self.proxy.origin()
         self.clients: list[MemoryClient] = []
         self.unsent: dict[int, bytes] = {}
