@@ -11,6 +11,7 @@ from interceptor.wire.http2frames import (
     DEFAULT_WINDOW,
     ENABLE_CONNECT_PROTOCOL,
     ENABLE_PUSH,
+    GRPC_TRUE_BINARY_METADATA,
     HEADER_TABLE_SIZE,
     INITIAL_WINDOW_SIZE,
     MAX_CONCURRENT_STREAMS,
@@ -147,6 +148,28 @@ class HTTP2Mirror:
     priorities: tuple[tuple[int, bytes], ...] = ()
     pseudo_order: tuple[bytes, ...] = DEFAULT_ORDER
     priority: bytes = b""
+
+    @classmethod
+    def of(
+        cls,
+        settings: Settings,
+        window_update: int,
+        priorities: list[tuple[int, bytes]],
+        pseudo_order: tuple[bytes, ...],
+        priority: bytes,
+    ) -> HTTP2Mirror:
+        """Return what may be shown of a client.
+
+        gRPC's setting for metadata that is sent as it is, with bytes that no field of HTTP may
+        have, is shown with the value 0: peers then encode it.
+        """
+        carried = tuple(
+            [
+                (identifier, 0 if identifier == GRPC_TRUE_BINARY_METADATA else value)
+                for identifier, value in settings
+            ]
+        )
+        return cls(carried, window_update, tuple(priorities), pseudo_order, priority)
 
     def bounded(self, limits: HTTP2Limits) -> HTTP2Mirror:
         """Return what may be shown within ``limits``: the same object if it may be as it is."""

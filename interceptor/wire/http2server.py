@@ -131,12 +131,8 @@ class HTTP2ServerCodec(HTTP2Codec):
                 self._spend_reset()
             return None
         if self._mirror is None:
-            self._mirror = HTTP2Mirror(
-                self._peer_settings or (),
-                self._opening,
-                tuple(self._priorities),
-                parts.order,
-                priority,
+            self._mirror = HTTP2Mirror.of(
+                self._peer_settings or (), self._opening, self._priorities, parts.order, priority
             )
         framing = parts.framing_at_end if ends else parts.framing
         if ends and parts.framing.length:

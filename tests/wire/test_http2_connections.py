@@ -62,6 +62,13 @@ class MirrorTests(ConnectionTestCase):
         self.assertEqual(mirror.pseudo_order, (b":method", b":authority", b":scheme", b":path"))
         self.assertEqual(mirror.priority, b"\x80\x00\x00\x00\xff")
 
+    def test_metadata_of_grpc_stays_encoded(self):
+        """What gRPC's peers would send else are fields that HTTP does not have."""
+        codec = HTTP2ServerCodec(HTTP2Limits(), "repair")
+        feed(codec, PREFACE + settings((4, 70000), (0xFE03, 1)) + headers(1, GET, True))
+        assert codec.mirror is not None
+        self.assertEqual(codec.mirror.settings, ((4, 70000), (0xFE03, 0)))
+
     def test_is_shown_to_servers(self):
         codec = HTTP2ClientCodec(HTTP2Limits(), "repair", self.connect())
         self.assertTrue(codec.mirrored_exactly)
