@@ -130,8 +130,14 @@ error_log stderr warn;
 {user}
 events {{ worker_connections 512; }}
 http {{
-    access_log off;
-    types {{ text/plain txt; }}
+    log_format brief "$request_method $request_uri $status $body_bytes_sent";
+    access_log {case.directory}/access.log brief;
+    types {{
+        text/html html;
+        text/css css;
+        text/javascript js;
+        image/svg+xml svg;
+    }}
     default_type application/octet-stream;
     client_body_temp_path temporary/body;
     proxy_temp_path temporary/proxy;
@@ -141,6 +147,7 @@ http {{
     ssl_certificate {case.certificate_file};
     ssl_certificate_key {case.key_file};
     keepalive_requests {keepalive_requests};
+    keepalive_timeout {keepalive_timeout}s;
     client_max_body_size 200m;
     server {{
         listen 127.0.0.1:{ports.tls} ssl http2;
@@ -148,17 +155,28 @@ http {{
         listen 127.0.0.1:{ports.http1};
         root {case.served};
         location = /version {{ return 200 "$server_protocol $request_method $http_x_probe\\n"; }}
-        location = /upload {{ proxy_pass http://127.0.0.1:{ports.http1}/version; }}
+        location = /data.json {{
+            default_type application/json;
+            return 200 '{{"answer": "by script"}}';
+        }}
+        location = /upload {{
+            access_log off;
+            proxy_pass http://127.0.0.1:{ports.http1}/version$is_args$args;
+        }}
     }}
 }}
 """
 
 
-async def start_nginx(case: HTTP2TestCase, keepalive_requests: int = 100_000) -> NginxPorts:
+async def start_nginx(
+    case: HTTP2TestCase, keepalive_requests: int = 100_000, keepalive_timeout: int = 60
+) -> NginxPorts:
     """Serve ``case.served`` with nginx.
 
-    ``/version`` tells what it was asked with, ``/upload`` takes any body. After
-    ``keepalive_requests`` it has no more for a connection: it sends a GOAWAY.
+    ``/version`` tells what it was asked with, ``/upload`` takes any body, ``/data.json`` is what
+    `tests.functional.test_browser.SCRIPT` asks for. After
+    ``keepalive_requests`` it takes no more on a connection, and says GOAWAY; likewise when there
+    was none for ``keepalive_timeout`` seconds. What was asked is in ``access.log``.
     """
     nginx = require("nginx")
     prefix = case.directory / "nginx"
@@ -167,7 +185,13 @@ async def start_nginx(case: HTTP2TestCase, keepalive_requests: int = 100_000) ->
     user = "user root;" if os.geteuid() == 0 else ""
     configuration = case.write(
         "nginx/nginx.conf",
-        NGINX.format(case=case, ports=ports, user=user, keepalive_requests=keepalive_requests),
+        NGINX.format(
+            case=case,
+            ports=ports,
+            user=user,
+            keepalive_requests=keepalive_requests,
+            keepalive_timeout=keepalive_timeout,
+        ),
     )
     case.start_process(
         nginx, "-p", f"{prefix}/", "-c", configuration, "-e", "stderr", stop=signal.SIGTERM
