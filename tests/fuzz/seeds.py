@@ -19,6 +19,7 @@ from tests.wire.http2feeding import (
     settings,
     window_update,
 )
+from tests.wire.test_starttls import IMAP, POP3, POSTGRESQL, POSTGRESQL_GSS, SMTP, SSL_REQUEST
 
 SEEDS: dict[str, tuple[bytes, ...]] = {}
 """By the target's name."""
@@ -29,6 +30,22 @@ WORDS: dict[str, tuple[bytes, ...]] = {}
 def _add(name: str, *seeds: bytes, words: tuple[bytes, ...] = ()) -> None:
     SEEDS[name] = seeds
     WORDS[name] = words
+
+
+TURN = b"\x1e"
+"""Between what the client says and what the server says, in a conversation."""
+
+
+def conversation(*turns: tuple[bool, bytes]) -> bytes:
+    """Return what client (True) and server say, in turn."""
+    out = b""
+    client = True
+    for from_client, said in turns:
+        if from_client is not client:
+            out += TURN
+            client = from_client
+        out += said
+    return out
 
 
 _add(
@@ -163,6 +180,47 @@ _add(
     b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04\x01\x02\x03\x04"
     b"\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x00",
     words=(b"\xc0\x0c", b"\xc0\x00", b"\x00\x10\x00\x01", b"\x3f", b"\x00\x29"),
+)
+_add(
+    "redis-messages",
+    conversation((True, b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n"), (False, b"$1\r\nb\r\n")),
+    conversation((True, b"HELLO 3\r\nPING\r\n"), (False, b"%1\r\n+a\r\n:1\r\n+PONG\r\n")),
+    conversation(
+        (True, b"SUBSCRIBE a\r\n"), (False, b"*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n")
+    ),
+    words=(TURN, b"*1\r\n", b"$4\r\n", b"MULTI\r\n", b"RESET\r\n", b"\r\n", b"+OK\r\n", b">2\r\n"),
+)
+_add(
+    "smtp-messages",
+    conversation(
+        (False, b"220 hello\r\n"),
+        (True, b"EHLO a\r\n"),
+        (False, b"250-a\r\n250 PIPELINING\r\n"),
+        (True, b"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n"),
+        (False, b"250 ok\r\n250 ok\r\n354 go on\r\n"),
+        (True, b"Subject: x\r\n\r\n..text\r\n.\r\nQUIT\r\n"),
+        (False, b"250 ok\r\n221 bye\r\n"),
+    ),
+    words=(TURN, b"\r\n.\r\n", b"354 \r\n", b"250-", b"DATA\r\n", b"BDAT 5 LAST\r\nhello", b"\n"),
+)
+_add(
+    "starttls",
+    *[conversation(*turns) for turns in (SMTP, IMAP, POP3, POSTGRESQL, POSTGRESQL_GSS)],
+    words=(
+        TURN,
+        b"STARTTLS\r\n",
+        b"220 \r\n",
+        b"\x16\x03\x01",
+        b"a1 OK\r\n",
+        b"+OK\r\n",
+        SSL_REQUEST,
+    ),
+)
+_add(
+    "websocket-extensions",
+    b"permessage-deflate; client_max_window_bits; server_max_window_bits=10",
+    b'x; a="b", permessage-deflate; client_no_context_takeover',
+    words=(b"permessage-deflate", b";", b",", b"=", b'"', b"server_no_context_takeover"),
 )
 _TEXT = b"some text, some text " * 5
 _add(
