@@ -3,6 +3,9 @@
 from interceptor import layers
 from interceptor.exceptions import RemoteProtocolError
 
+# The word that says how many bytes of data come behind the line.
+SIZED = {b"set": 4, b"add": 4, b"VALUE": 3}
+
 
 class Line(layers.Message):
     """A line, and the data that may come with it."""
@@ -32,9 +35,11 @@ class MemoCodec(layers.MessageCodec):
         words = message.words
         if not words:
             raise RemoteProtocolError("an empty line", "memo-malformed")
-        if words[0] in (b"set", b"add", b"VALUE"):
-            size = int(words[3] if words[0] == b"VALUE" else words[4])
-            message.data = buffer.take(size + 2)
+        if words[0] in SIZED:
+            size = words[SIZED[words[0]]] if len(words) > SIZED[words[0]] else b""
+            if not size.isdigit():
+                raise RemoteProtocolError("a line without a size", "memo-malformed")
+            message.data = buffer.take(int(size) + 2)
             if message.data is None:
                 self.unfinished[from_client] = line
                 return None
@@ -45,7 +50,7 @@ class MemoCodec(layers.MessageCodec):
         if message.data is None:
             return message.line + b"\r\n"
         words = message.words
-        words[3 if words[0] == b"VALUE" else 4] = b"%d" % len(message.data)
+        words[SIZED[words[0]]] = b"%d" % len(message.data)
         return b" ".join(words) + b"\r\n" + message.data + b"\r\n"
 
     def refusal(self, error):

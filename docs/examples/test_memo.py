@@ -44,6 +44,7 @@ class LayerTests(SynchronousTestCase):
         self.assertEqual(self.origin.received, b"get a\r\n")
 
     def test_what_makes_no_sense(self):
-        self.client.send(b"\r\n")
-        self.assertEqual(self.client.received, b"SERVER_ERROR memo-malformed\r\n")
-        self.assertEqual(self.recorder.names, ["memo_error"])
+        for line in (b"\r\n", b"set a\r\n", b"set a 0 0 -7\r\n", b"add a 0 0 many\r\n"):
+            client = self.proxy.client().send(line)
+            self.assertEqual(client.received, b"SERVER_ERROR memo-malformed\r\n")
+        self.assertEqual(self.recorder.names, ["memo_error"] * 4)

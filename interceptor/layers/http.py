@@ -75,6 +75,8 @@ class HTTPLayer(Layer):
         self.server = server
         # By whom, and by which field, the connection's last request was let in.
         self._admitted: tuple[ProxyAuthentication, bytes] | None = None
+        # Whether its requests are served beside each other.
+        self._multiplexed = False
         # What a flow has before it is known where it goes: in a tunnel the server at its end, else
         # one that is not connected, rather than that of the flow before.
         self.first_server_conn = ServerConnection(None) if server is None else server.server_conn
@@ -99,6 +101,7 @@ class HTTPLayer(Layer):
         # Most programs never meet HTTP/2: its modules cost memory and time to start.
         from interceptor.layers.http2server import HTTP2ServerProtocol
 
+        self._multiplexed = True
         protocol = HTTP2ServerProtocol(self)
         self.servers.speak_http2(protocol, cleartext=not client_conn.tls_established)
         return protocol
@@ -170,12 +173,18 @@ class HTTPLayer(Layer):
     ) -> None:
         """Serve the request if it says truly, with its Proxy-Authorization, who sends it."""
         client_conn = self.context.client_conn
-        if self._admitted is not None:
-            # Somebody else, it seems. Others may be asking at the same time by HTTP/2.
+        if self._admitted is not None and not self._multiplexed:
+            # Somebody else, it seems.
             self._admitted = client_conn.principal = None
         try:
             credentials = basic_credentials(value)
-            client_conn.principal = await authentication.principal(*credentials)
+            principal = await authentication.principal(*credentials)
+            if self._multiplexed and client_conn.principal not in (None, principal):
+                # Hooks of the other requests still read there who that is.
+                raise ProxyAuthRequiredError(
+                    "this connection is another user's, whose requests are served beside this one"
+                )
+            client_conn.principal = principal
         except ProxyAuthRequiredError as error:
             self.refuse(stream, error, head.request)
             return

@@ -39,7 +39,12 @@ class Buffer:
         self._data += data
 
     def peek(self, size: int) -> bytes | None:
-        """Return the next ``size`` bytes, which stay; None while there are fewer."""
+        """Return the next ``size`` bytes, which stay; None while there are fewer.
+
+        Raises `ValueError` for a negative size.
+        """
+        if size < 0:
+            raise ValueError(f"{size} bytes cannot be taken")
         end = self._position + size
         return bytes(self._data[self._position : end]) if end <= len(self._data) else None
 

@@ -16,7 +16,8 @@ from interceptor.layers.proxyauth import (
     basic_credentials,
 )
 from interceptor.testing import EventRecorder, MemoryClient, MemoryProxy
-from tests.events.cases import CONNECT, GET, OK, EventTestCase
+from tests.events.cases import CONNECT, GET, OK, EventTestCase, Hooks, Waiting
+from tests.layers.h2peers import H2Client
 from tests.model.test_passwords import APACHE_BCRYPT
 
 CHALLENGE = 'Basic realm="interceptor", charset="UTF-8"'
@@ -218,6 +219,56 @@ class RequestTests(AuthenticationTestCase):
         self.assertIn("proxy-auth-required", text)
         for secret in ("secret", "wrong-one", "Basic", b64encode(b"anna:secret").decode()):
             self.assertNotIn(secret, text)
+
+
+class HTTP2Tests(AuthenticationTestCase):
+    """Streams of one connection, which are served beside each other."""
+
+    def begin(self, *addons: object, **options: Any) -> tuple[H2Client, EventRecorder]:
+        proxy, client, recorder = self.start(
+            *addons, h2_cleartext=True, h2_upstream="never", **options
+        )
+        client.close()
+        proxy.origin().respond(OK)
+        recorder.events.clear()
+        return H2Client(proxy), recorder
+
+    def ask(self, client: H2Client, credentials: bytes | None = b"anna:secret") -> int:
+        fields = []
+        if credentials is not None:
+            fields.append(("proxy-authorization", basic(credentials).decode()))
+        return client.request("/", *fields)
+
+    def test_each_stream_says_it(self):
+        client, recorder = self.begin()
+        for credentials, status in (
+            (None, b"407"),
+            (b"anna:secret", b"200"),
+            (b"anna:wrong", b"407"),
+            (b"anna:secret", b"200"),
+        ):
+            stream = self.ask(client, credentials)
+            self.assertEqual(client.status(stream), status)
+            if status == b"407":
+                self.assertEqual(client.field(stream, b"proxy-authenticate"), CHALLENGE.encode())
+        for flow in recorder.arguments("response"):
+            self.assertEqual(flow.client_conn.principal, "anna")
+            self.assertNotIn("Proxy-Authorization", flow.request.headers)
+        self.assertEqual(len(recorder.arguments("error")), 2)
+
+    def test_who_fails_beside_others_takes_no_name_from_them(self):
+        waiting = Waiting()
+        client, recorder = self.begin(Hooks(request=waiting), proxyauth="any")
+        first = self.ask(client)
+        for credentials in (None, b"berta:secret"):
+            stream = self.ask(client, credentials)
+            self.assertEqual(client.status(stream), b"407")
+            self.assertIn(b"proxy-auth-required", client.bodies[stream])
+        waiting.go_on()
+        client.go()
+        self.assertEqual(client.status(first), b"200")
+        [flow] = recorder.arguments("response")
+        self.assertEqual(flow.client_conn.principal, "anna")
 
 
 class Seeing:

@@ -35,6 +35,11 @@ class BufferTests(SynchronousTestCase):
         buffer = filled(b"abc")
         self.assertEqual((buffer.peek(2), buffer.peek(4), len(buffer)), (b"ab", None, 3))
 
+    def test_a_size_is_not_negative(self) -> None:
+        buffer = filled(b"abc")
+        self.assertRaises(ValueError, buffer.take, -1)
+        self.assertRaises(ValueError, buffer.peek, -1)
+
     def test_taking(self) -> None:
         buffer = filled(b"abc")
         self.assertEqual((buffer.take(2), buffer.take(2), len(buffer)), (b"ab", None, 1))
