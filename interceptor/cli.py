@@ -287,12 +287,14 @@ def _service(
     from twisted.logger import globalLogBeginner
 
     from interceptor.console import ConsoleLogObserver, wants_color
+    from interceptor.net.descriptors import raise_descriptor_limit
     from interceptor.service import InterceptorService
 
     stream = _stderr()
     color = wants_color(options.color, stream, bool(os.environ.get("NO_COLOR")))
     observer = ConsoleLogObserver(stream, options, color=color)
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
+    raise_descriptor_limit()
     return InterceptorService(options, reactor=reactor, announce=announce, print_flows=True)
 
 

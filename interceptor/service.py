@@ -213,6 +213,7 @@ class InterceptorService(Service):
         datagrams = isinstance(factory, DatagramListener)
         (self._datagram_guard if datagrams else self._guard).add(port)
         self._listeners.append((mode, port, factory))
+        self.environment.descriptors.add(port)
         if mode.kind == "transparent":
             check_listener(port, tproxy=self.options.tproxy)
 
@@ -267,6 +268,7 @@ class InterceptorService(Service):
 
     async def _close_listeners(self) -> None:
         listeners, self._listeners = self._listeners, []
+        self.environment.descriptors.clear()
         for _, port, _ in listeners:
             self._guard.remove(port)
             self._datagram_guard.remove(port)

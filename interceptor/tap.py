@@ -163,8 +163,10 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor
 
     from interceptor.garbage import settle
+    from interceptor.net.descriptors import raise_descriptor_limit
     from interceptor.service import InterceptorService
 
+    raise_descriptor_limit()
     proxy = InterceptorService(
         options.proxy_options, reactor=reactor, announce=_announce, print_flows=True
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from functools import lru_cache
 from ipaddress import (
     IPv4Address,
@@ -47,7 +46,7 @@ class Admission:
         self._clock = clock
         self.connections = 0
         self.flows = 0
-        self._clients: Counter[str] = Counter()
+        self._clients: dict[str, int] = {}
         self._said: dict[str, tuple[float, int]] = {}
         self.configure(options)
 
@@ -92,13 +91,13 @@ class Admission:
             return False
         if kind == "global":
             self.check_address(host)
-        if self._clients[host] >= self._client_limit:
+        count = self._clients.get(host, 0)
+        if count >= self._client_limit:
             raise NotAdmittedError(
-                f"this client has {self._clients[host]} connections already "
-                "(client_connection_limit)",
+                f"this client has {count} connections already (client_connection_limit)",
                 "client-connection-limit",
             )
-        self._clients[host] += 1
+        self._clients[host] = count + 1
         return True
 
     def leave_client(self, host: str) -> None:
@@ -120,12 +119,9 @@ class Admission:
 
     def tell(self, mode: str, client: Address, error: InterceptorError, proxy: object) -> None:
         """Tell the log of ``proxy``, now and then, that clients of a listener are refused."""
-        now = self._clock.seconds()
-        said, count = self._said.get(error.code, (-_LOG_PAUSE, 0))
-        if now - said < _LOG_PAUSE:
-            self._said[error.code] = said, count + 1
+        count = self._silent(error.code)
+        if count is None:
             return
-        self._said[error.code] = now, 0
         self.log.warn(
             "{mode}: client {client} refused: {code}: {error}{more}",
             mode=mode,
@@ -135,6 +131,26 @@ class Admission:
             more=f" ({count} more before)" if count else "",
             proxy=proxy,
         )
+
+    def tell_short(self, limit: int, proxy: object) -> None:
+        """Tell the log, now and then, that few of ``limit`` descriptors are left."""
+        if self._silent("descriptors-short") is not None:
+            self.log.warn(
+                "descriptors-short: of {limit} file descriptors few are left: new clients wait "
+                "until there are more (descriptor_headroom)",
+                limit=limit,
+                proxy=proxy,
+            )
+
+    def _silent(self, code: str) -> int | None:
+        """Return how often ``code`` was not told of meanwhile; None where it is not to be now."""
+        now = self._clock.seconds()
+        said, count = self._said.get(code, (-_LOG_PAUSE, 0))
+        if now - said < _LOG_PAUSE:
+            self._said[code] = said, count + 1
+            return None
+        self._said[code] = now, 0
+        return count
 
     def _is_exception(self, host: str) -> bool:
         address = _address(host)

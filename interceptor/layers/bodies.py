@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred
 
 from interceptor.errors import InterceptorError
+from interceptor.layers.bodylimits import SMALL_BODY
 from interceptor.layers.failures import StreamCallableError, reset_error
 from interceptor.model.body import Body, SpoolError
 from interceptor.wire.httpevents import NEED_DATA, Data, EndOfMessage
@@ -16,23 +17,32 @@ from interceptor.wire.httpevents import NEED_DATA, Data, EndOfMessage
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
+    from interceptor.layers.bodylimits import BodyBounds, Pace
     from interceptor.layers.environment import Settings
     from interceptor.model.message import Message
 
 
 class Gathered:
-    """Collects a body: one chunk as it is, more of them in memory, a large one in a file."""
+    """Collects a body: one chunk as it is, more of them in memory, a large one in a file.
 
-    __slots__ = ("_body", "_first", "_memory_limit", "length")
+    ``bounds`` say whether there is memory for it.
+    """
 
-    def __init__(self, memory_limit: int) -> None:
-        self._memory_limit = memory_limit
+    __slots__ = ("_body", "_bounds", "_counted", "_first", "_memory_limit", "length")
+
+    def __init__(self, bounds: BodyBounds) -> None:
+        self._memory_limit = bounds.memory_limit
+        self._bounds = bounds
+        self._counted = 0
         self._first = b""
         self._body: Body | None = None
         self.length = 0
 
     def append(self, data: bytes) -> None:
         """Add a chunk."""
+        length = self.length + len(data)
+        if length > SMALL_BODY and self._memory_limit:
+            self._count(length)
         if self._body is not None:
             self._body.append(data)
         elif not self.length and len(data) <= self._memory_limit:
@@ -43,6 +53,16 @@ class Gathered:
             self._body.append(data)
             self._first = b""
         self.length += len(data)
+
+    def _count(self, length: int) -> None:
+        """Count a body that has ``length`` bytes now, or see that it goes to a file."""
+        if length <= self._memory_limit and self._bounds.take(length - self._counted):
+            self._counted = length
+            return
+        self._bounds.give_back(self._counted)
+        self._counted = self._memory_limit = 0
+        if self._body is not None:
+            self._body.spool()
 
     def result(self) -> bytes | Body:
         """Return the whole: bytes where it fits into memory."""
@@ -59,18 +79,23 @@ class Gathered:
 _BYTES = (bytes, bytearray, memoryview)
 
 
-async def gather(source: Any, message: Message, limit: int, memory_limit: int) -> bool:
+async def gather(
+    source: Any, message: Message, limit: int, bounds: BodyBounds, pace: Pace | None
+) -> bool:
     """Read a message's body from the stream ``source`` and attach it to the message.
 
     Stops, and returns False, where the body goes over ``limit`` bytes and has not ended: what there
     is of it is attached.
     """
-    body = Gathered(memory_limit)
+    body = Gathered(bounds)
     complete = True
     while True:
         event = source.next_event()
         if event is NEED_DATA:
-            await source.when_readable()
+            if pace is None:
+                await source.when_readable()
+            else:
+                await pace.wait(source, body.length)
             continue
         if type(event) is Data:
             body.append(event.data)
@@ -116,6 +141,7 @@ class Relay:
         "_stored",
         "_timeout",
         "_transform",
+        "pace",
     )
 
     def __init__(
@@ -127,6 +153,8 @@ class Relay:
         attend: Callable[[], Awaitable[None]],
         clock: IReactorTime,
     ) -> None:
+        # How slowly the body may come; None lets its sender take its time.
+        self.pace: Pace | None = None
         self._source = source
         self._sink = sink
         self._message = message
@@ -160,7 +188,10 @@ class Relay:
             event = source.next_event()
         while True:
             if event is NEED_DATA:
-                await source.when_readable()
+                if self.pace is None:
+                    await source.when_readable()
+                else:
+                    await self.pace.wait(source, message.body_size)
             elif type(event) is Data:
                 if event.data:
                     await self.pass_on(event.data)

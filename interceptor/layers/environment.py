@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from twisted.internet.defer import Deferred, TimeoutError, maybeDeferred
 
 from interceptor.layers.admission import Admission
+from interceptor.layers.bodylimits import BodyMemory
 from interceptor.layers.datagrams import Quota
 from interceptor.layers.nameservers import NameServers
 from interceptor.layers.nexthop import NextHops
@@ -17,6 +18,7 @@ from interceptor.layers.proxyprotocol import ProxyProtocol
 from interceptor.layers.ring import RingGuard
 from interceptor.layers.windowbudget import WindowBudget
 from interceptor.model.backends import Backends
+from interceptor.net.descriptors import DescriptorGuard
 from interceptor.net.handshakes import TLS_OPTIONS, Handshakes
 
 if TYPE_CHECKING:
@@ -47,6 +49,10 @@ class Settings:
 
     body_size_limit: int
     body_memory_limit: int
+    body_memory_total: int
+    body_memory_overflow: str
+    request_body_rate: int
+    response_body_rate: int
     stream_large_bodies: int | None
     store_streamed_bodies: bool
     store_streamed_limit: int
@@ -119,10 +125,12 @@ class Environment:
         "admission",
         "authentication",
         "backends",
+        "body_memory",
         "clock",
         "connector",
         "datagram_quota",
         "datagrams",
+        "descriptors",
         "hooks",
         "internal_hosts",
         "name_servers",
@@ -158,6 +166,8 @@ class Environment:
         self.next_hops = NextHops(options)
         self.name_servers = NameServers(options)
         self.admission = Admission(clock, options)
+        self.body_memory = BodyMemory()
+        self.descriptors = DescriptorGuard(clock, self._descriptors_short)
         self.datagrams: IDatagramConnector | None = None
         self.datagram_quota = Quota()
         self.proxy_protocol = ProxyProtocol(options)
@@ -214,7 +224,11 @@ class Environment:
         self.proxy_protocol.configure(self.options)
         self.ring.configure(self.options)
         self.admission.configure(self.options)
+        self.descriptors.headroom = self.options.descriptor_headroom
         self.settings = Settings.from_options(self.options)
+
+    def _descriptors_short(self, limit: int) -> None:
+        self.admission.tell_short(limit, self.proxy)
 
     def session_ended(self, session: Unfinished) -> None:
         """A session is over."""

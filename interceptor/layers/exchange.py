@@ -11,6 +11,7 @@ from twisted.logger import Logger
 from interceptor.errors import UpstreamError
 from interceptor.layers.alternatives import hide_alternatives
 from interceptor.layers.bodies import Relay, gather, send_body
+from interceptor.layers.bodylimits import BodyBounds, MemoryFullError
 from interceptor.layers.buffering import (
     EVENT_STREAM,
     media_type,
@@ -23,15 +24,14 @@ from interceptor.layers.failures import (
     AbandonedError,
     BodyTooLargeError,
     KilledError,
-    StreamCallableError,
     check_final,
     describe,
     put_back,
     response_removed,
+    tell_failed,
 )
 from interceptor.layers.task import Task
 from interceptor.model.body import Body
-from interceptor.model.connections import format_address
 from interceptor.model.flow import KILLED_MESSAGE, Error, HTTPFlow
 from interceptor.net.deadline import Deadline
 from interceptor.wire.httpevents import NEED_DATA, Data
@@ -60,6 +60,7 @@ class HTTPExchange:
 
     __slots__ = (
         "_attention",
+        "_bounds",
         "_firing",
         "_head",
         "_hooks",
@@ -96,6 +97,7 @@ class HTTPExchange:
         self._total: Deadline | None = None
         # What a hook asked for that the exchange has to look at: a kill, or a pause.
         self._attention = False
+        self._bounds: BodyBounds | None = None
         # In a hook's synchronous part; waiting for a hook's Deferred.
         self._firing = False
         self._in_hook = False
@@ -149,6 +151,8 @@ class HTTPExchange:
             await self._failed(error)
         finally:
             admission.flows -= 1
+            if self._bounds is not None:
+                self._bounds.close()
             self.flow._control = None
             # An order that came too late for this exchange must not end the next one.
             self._task.calm()
@@ -273,10 +277,20 @@ class HTTPExchange:
         if self._head.framing.expect_continue:
             # RFC 9110 section 10.1.1: whoever wants the body before forwarding has to ask for it.
             self._stream.send_continue()
-        complete = await gather(self._stream, request, limit, settings.body_memory_limit)
+        bounds = self._body_bounds()
+        try:
+            complete = await gather(self._stream, request, limit, bounds, bounds.request_pace())
+        except MemoryFullError as error:
+            error.status = 413
+            raise
         if request.body_size > most:
             raise BodyTooLargeError(most)
         return complete
+
+    def _body_bounds(self) -> BodyBounds:
+        if self._bounds is None:
+            self._bounds = BodyBounds(self._layer.context.environment, self._settings)
+        return self._bounds
 
     # To the server
 
@@ -329,6 +343,8 @@ class HTTPExchange:
                 self._stream.send_continue()
         if not gathered:
             relay = self._relay(self._stream, server, request, self._attend_to_kill)
+            if head.framing.length is not None:
+                relay.pace = self._body_bounds().request_pace()
             server.send_head(request, None if relay.changes else head.framing.length)
             self._start_pump(self._stream_request(relay, body))
         elif callable(request.stream) and not head.end_of_message:
@@ -456,7 +472,8 @@ class HTTPExchange:
         limit = settings.body_size_limit
         if settings.stream_large_bodies is not None:
             limit = min(limit, settings.stream_large_bodies)
-        if await gather(server, response, limit, settings.body_memory_limit):
+        bounds = self._body_bounds()
+        if await gather(server, response, limit, bounds, bounds.response_pace()):
             return True
         if response.body_size > settings.body_size_limit:
             self.log.warn(
@@ -476,6 +493,8 @@ class HTTPExchange:
         relay = self._event_relay(server) if self._hooks.sse_event is not None else None
         if relay is None:
             relay = self._relay(server, stream, response, self._attend_if_asked)
+        if head.framing.length is not None and self._settings.response_body_rate:
+            relay.pace = self._body_bounds().response_pace()
         event = server.next_event() if gathered is None else NEED_DATA
         if type(event) is Data and event.end_of_message and not relay.changes:
             # All of it came with the head: both leave together.
@@ -554,31 +573,10 @@ class HTTPExchange:
             server.abort("the exchange failed", getattr(error, "reset_code", None))
         flow = self.flow
         code, status, message = describe(error)
-        if code == "internal-error":
-            self.log.failure(
-                "{url}: unexpected error",
-                url=flow.request.url,
-                proxy=self._layer.context.environment.proxy,
-            )
-        elif isinstance(error, StreamCallableError):
-            self.log.error(
-                "{url}: a stream callable failed\n{traceback}",
-                url=flow.request.pretty_url,
-                traceback=error.traceback,
-                proxy=self._layer.context.environment.proxy,
-            )
+        proxy = self._layer.context.environment.proxy
         if flow.error is None:
             flow.error = Error(message, time.time(), code)
-        self.log.info(
-            "{client} {method} {url}: {code}: {message}",
-            client=format_address(flow.client_conn.address),
-            method=flow.request.method,
-            url=flow.request.pretty_url,
-            code=code,
-            message=message,
-            of_flow=True,
-            proxy=self._layer.context.environment.proxy,
-        )
+        tell_failed(self.log, flow, error, proxy)
         fire = self._hooks.error
         if not self._responding and fire is not None:
             try:
@@ -586,11 +584,7 @@ class HTTPExchange:
                 if waiting is not None:
                     await waiting
             except Exception as second:
-                self.log.debug(
-                    "error hook: {error}",
-                    error=second,
-                    proxy=self._layer.context.environment.proxy,
-                )
+                self.log.debug("error hook: {error}", error=second, proxy=proxy)
         self._task.calm()
         reset = getattr(error, "reset_code", None)
         if self._sending or not status or (reset is not None and self._stream.carries_resets):

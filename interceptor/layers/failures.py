@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from twisted.logger import Logger
+
 from interceptor.errors import (
     HookFailed,
     InterceptorError,
@@ -13,7 +15,7 @@ from interceptor.errors import (
     UpstreamError,
 )
 from interceptor.hooks.tracebacks import cut_traceback
-from interceptor.model.connections import ClientConnection
+from interceptor.model.connections import ClientConnection, format_address
 from interceptor.model.http import Request, Response
 
 
@@ -121,3 +123,31 @@ def put_back(
 def reset_error(event: Any) -> UpstreamError:
     """Return the error for a stream that the peer gave up."""
     return UpstreamError(f"the peer reset the stream: {event.message}", "stream-reset")
+
+
+def tell_failed(log: Logger, flow: Any, error: Exception, proxy: object) -> None:
+    """Tell the log how a flow failed.
+
+    What is a mistake of ours, or of a hook's ``stream`` callable, comes with its traceback.
+    """
+    code, _, message = describe(error)
+    if code == "internal-error":
+        # Called where the error is handled: it is the one that the log shows.
+        log.failure("{url}: unexpected error", url=flow.request.url, proxy=proxy)
+    elif isinstance(error, StreamCallableError):
+        log.error(
+            "{url}: a stream callable failed\n{traceback}",
+            url=flow.request.pretty_url,
+            traceback=error.traceback,
+            proxy=proxy,
+        )
+    log.info(
+        "{client} {method} {url}: {code}: {message}",
+        client=format_address(flow.client_conn.address),
+        method=flow.request.method,
+        url=flow.request.pretty_url,
+        code=code,
+        message=message,
+        of_flow=True,
+        proxy=proxy,
+    )

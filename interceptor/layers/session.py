@@ -64,7 +64,10 @@ class Session(SideProtocol):
         client_conn = ClientConnection(peer, own, time.time())
         environment = self.environment
         speaks_for_another = environment.proxy_protocol.expected(peer, own)
+        descriptor = getattr(transport, "fileno", None)
         try:
+            if descriptor is not None and not environment.descriptors.accepted(descriptor()):
+                raise NotAdmittedError("no file descriptor is left for it", "descriptors-short")
             environment.admission.enter()
             self._entered = True
             if not speaks_for_another:

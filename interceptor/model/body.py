@@ -63,12 +63,15 @@ class Body:
                 return
             if self._memory_limit == _SNAPSHOT:
                 raise ValueError("a copy of a body cannot be added to")
-            self._spool()
+            self.spool()
         elif self._memory_limit == _SNAPSHOT:
             raise ValueError("a copy of a body cannot be added to")
         self._write(data)
 
-    def _spool(self) -> None:
+    def spool(self) -> None:
+        """Move the bytes to a file, and those to come."""
+        if self._fd != _NO_FILE:
+            return
         try:
             with tempfile.TemporaryFile(prefix="interceptor-body-", buffering=0) as file:
                 self._fd = os.dup(file.fileno())

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from interceptor.model.option import Option
-from interceptor.model.optionmakers import count, flag, grouped
+from interceptor.model.optionmakers import choice, count, flag, grouped, size
+
+_M: Final = 1 << 20
 
 LIMIT_OPTIONS: Final[tuple[Option, ...]] = grouped(
     "Limits",
@@ -36,6 +38,39 @@ LIMIT_OPTIONS: Final[tuple[Option, ...]] = grouped(
         "flow_limit",
         10_000,
         "How many HTTP requests may be under way at once; more are answered with 503.",
+    ),
+    Option(
+        "descriptor_headroom",
+        "int",
+        100,
+        "How many file descriptors are left for connections to servers and for files, at most a "
+        "quarter of all: while there are fewer, new clients have to wait.",
+        minimum=0,
+    ),
+    size(
+        "body_memory_total",
+        256 * _M,
+        "How much memory the gathered bodies of all flows may take; those of up to 16 KiB are not "
+        "counted.",
+    ),
+    choice(
+        "body_memory_overflow",
+        ("spool", "refuse"),
+        "spool",
+        "What to do with a body above body_memory_total: put it into a temporary file (spool), or "
+        "answer with 413, for a response with 502 (refuse).",
+    ),
+    size(
+        "request_body_rate",
+        100,
+        "Bytes of a request's body that give its client a second more, beyond body_timeout, where "
+        "the body is gathered or its length was announced; 0 lets it take its time.",
+    ),
+    size(
+        "response_body_rate",
+        0,
+        "Bytes of a response's body that give its server a second more, beyond read_timeout, where "
+        "the body is gathered or its length was announced; 0 lets it take its time.",
     ),
 )
 """Every option of that group, in the order of the manual."""

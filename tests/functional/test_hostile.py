@@ -377,27 +377,43 @@ class ResourceTests(HostileTestCase):
     """What the system withholds."""
 
     async def test_descriptors_run_out(self):
+        """New clients wait; those that are there, and their connections to servers, go on."""
         origin = await self.answering()
         proxy = await self.start_proxy()
-        resource.prlimit(self.pid(proxy), resource.RLIMIT_NOFILE, (40, 40))
+        request = get(origin.port)
+        resource.prlimit(self.pid(proxy), resource.RLIMIT_NOFILE, (80, 80))
+
+        def ask(client: socket.socket) -> bytes:
+            client.sendall(request)
+            return read_until(client, b"ok")[0]
 
         def attack() -> None:
-            with contextlib.ExitStack() as stack:
-                for _ in range(60):
-                    with contextlib.suppress(OSError):
-                        client = stack.enter_context(connected(proxy.port))
-                        client.sendall(get(origin.port))
+            with connected(proxy.port) as bystander, contextlib.ExitStack() as stack:
+                assert ask(bystander) == OK
+                flood = [stack.enter_context(connected(proxy.port)) for _ in range(120)]
+                for _ in range(3):
+                    assert ask(bystander) == OK
+                # There is one more of them, which needs a connection to the server.
+                assert ask(flood[0]) == OK
+                # The last one is in the queue, or was turned away.
+                flood[-1].settimeout(0.3)
+                with contextlib.suppress(OSError):
+                    flood[-1].sendall(request)
+                    assert flood[-1].recv(1) == b""
 
         await deferToThread(attack)
+        self.assertIn(b"descriptors-short: of 80 file descriptors", proxy.process.err)
+        self.assertNotIn(b"EMFILE", proxy.process.err)
 
-        def ask() -> bytes:
+        def serve() -> bytes:
             with connected(proxy.port) as client:
-                client.sendall(get(origin.port))
-                return read_until(client, b"ok")[0]
+                with contextlib.suppress(OSError):
+                    return ask(client)
+                return b""
 
-        # Connections that were waiting to be accepted may be turned away for a moment more.
+        # Connections that were waiting to be accepted come first.
         deadline = reactor().seconds() + PATIENCE
-        while await deferToThread(ask) != OK:
+        while await deferToThread(serve) != OK:
             self.assertLess(reactor().seconds(), deadline, "nobody is served any more")
             await sleep(0.05)
 

@@ -1,0 +1,139 @@
+"""What bodies may take together: memory in all, and of each the time it may come in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from interceptor.errors import InterceptorError, UpstreamError
+from interceptor.layers.failures import ClientTooSlowError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from interceptor.layers.environment import Environment, Settings
+
+SMALL_BODY: Final = 16384
+"""Bytes up to which a body is not counted: the number of flows bounds those."""
+
+
+class BodyMemory:
+    """Counts the bytes of gathered bodies that are in memory, of all flows together."""
+
+    __slots__ = ("taken",)
+
+    def __init__(self) -> None:
+        self.taken = 0
+
+
+class MemoryFullError(InterceptorError):
+    """There is no memory left to gather a body in, and the operator wants no file for it."""
+
+    code = "body-memory-full"
+
+    def __init__(self, total: int) -> None:
+        super().__init__(
+            f"the bodies of all flows fill {total} bytes of memory (body_memory_total)"
+        )
+        # The client is told 413 where it is its own body.
+        self.status = 502
+
+
+class BodyBounds:
+    """What the bodies of one exchange may take, and have taken of a `BodyMemory`.
+
+    `close` gives that back.
+    """
+
+    __slots__ = ("_environment", "_memory", "_settings", "_taken")
+
+    def __init__(self, environment: Environment, settings: Settings) -> None:
+        self._environment = environment
+        self._memory = environment.body_memory
+        self._settings = settings
+        self._taken = 0
+
+    @property
+    def memory_limit(self) -> int:
+        """Bytes of one body that are kept in memory."""
+        return self._settings.body_memory_limit
+
+    def take(self, size: int) -> bool:
+        """Take ``size`` bytes more; False where there are not that many, and a file has to do.
+
+        Raises `MemoryFullError` where there is to be no file for that.
+        """
+        memory, settings = self._memory, self._settings
+        if memory.taken + size <= settings.body_memory_total:
+            memory.taken += size
+            self._taken += size
+            return True
+        if settings.body_memory_overflow == "refuse":
+            raise MemoryFullError(settings.body_memory_total)
+        return False
+
+    def give_back(self, size: int) -> None:
+        """Let go of a part."""
+        self._memory.taken -= size
+        self._taken -= size
+
+    def close(self) -> None:
+        """Let go of everything."""
+        self.give_back(self._taken)
+
+    def request_pace(self) -> Pace | None:
+        """Return how slowly the client's body may come."""
+        return self._pace(
+            self._settings.request_body_rate, self._settings.body_timeout, _client_too_slow
+        )
+
+    def response_pace(self) -> Pace | None:
+        """Return how slowly the server's body may come."""
+        return self._pace(
+            self._settings.response_body_rate, self._settings.read_timeout, _server_too_slow
+        )
+
+    def _pace(self, rate: int, grace: float, error: Callable[[], InterceptorError]) -> Pace | None:
+        return Pace(self._environment.clock.seconds, rate, grace, error) if rate else None
+
+
+def _client_too_slow() -> InterceptorError:
+    return ClientTooSlowError(
+        "the client was too slow: its body came slower than request_body_rate allows",
+        "body-too-slow",
+    )
+
+
+def _server_too_slow() -> InterceptorError:
+    return UpstreamError(
+        "the server's body came slower than response_body_rate allows", "response-too-slow", 504
+    )
+
+
+class Pace:
+    """How slowly a body may come: each ``rate`` bytes give its sender a second more.
+
+    Only the time that its sender was waited for counts, beyond ``grace`` seconds.
+    """
+
+    __slots__ = ("_error", "_grace", "_rate", "_seconds", "_waited")
+
+    def __init__(
+        self,
+        seconds: Callable[[], float],
+        rate: int,
+        grace: float,
+        error: Callable[[], InterceptorError],
+    ) -> None:
+        self._seconds = seconds
+        self._rate = rate
+        self._grace = grace
+        self._error = error
+        self._waited = 0.0
+
+    async def wait(self, source: Any, came: int) -> None:
+        """Wait for more from ``source``, of which ``came`` bytes have come; raise when too slow."""
+        began = self._seconds()
+        await source.when_readable()
+        self._waited += self._seconds() - began
+        if self._waited > self._grace + came / self._rate:
+            raise self._error()
