@@ -498,18 +498,22 @@ class MemoryOrigin:
         self._network = network
         self._answers: list[Response | bytes | Callable[[Request], Any]] = []
         self.requests: list[Request] = []
-        self.connections: list[_OriginPeer] = []
+        self.connections: list[OriginPeer] = []
         self.handshakes: list[MemoryTLS] = []
 
         def peer() -> Protocol:
             if context is None:
-                return _OriginPeer(self)
-            self.handshakes.append(MemoryTLS(context, _OriginPeer(self), server=True))
+                return self.build_peer()
+            self.handshakes.append(MemoryTLS(context, self.build_peer(), server=True))
             return self.handshakes[-1]
 
         factory: Any = ServerFactory.forProtocol(peer)
         factory.noisy = False
         self.port = network.listen(address, factory)
+
+    def build_peer(self) -> OriginPeer:
+        """Return what is to serve a new connection."""
+        return OriginPeer(self)
 
     @property
     def received(self) -> bytes:
@@ -536,7 +540,7 @@ class MemoryOrigin:
         self.connections[-1].transport.abortConnection()
         self._network.flush()
 
-    def answer(self, peer: _OriginPeer, request: Request) -> bytes | None:
+    def answer(self, peer: OriginPeer, request: Request) -> bytes | None:
         """Return the answer to a request, as bytes."""
         self.requests.append(request)
         if not self._answers:
@@ -550,7 +554,7 @@ class MemoryOrigin:
         return answer  # type: ignore[no-any-return]
 
 
-class _OriginPeer(HalfCloseRecorder):
+class OriginPeer(HalfCloseRecorder):
     """One connection to a `MemoryOrigin`."""
 
     def __init__(self, origin: MemoryOrigin) -> None:

@@ -88,6 +88,12 @@ class HTTP2ClientStream(HTTP2Stream):
             error = reset
         self.broke(error)
 
+    def broke(self, error: Exception) -> None:
+        if self._head_seen and getattr(error, "code", "") == "server-disconnected":
+            # What came of the response is all there is, and not all there should be.
+            error = UpstreamError(str(error), "response-truncated")
+        super().broke(error)
+
     def timed_out(self, *, reading: bool) -> None:
         address = format_address(self.server_conn.address)
         if reading:

@@ -92,7 +92,7 @@ class HTTP2ServerStream(HTTP2Stream):
 
     def _ended(self) -> None:
         super()._ended()
-        if self.task.done:
+        if self.task.done and self.listener is None:
             self._stop_input()
 
     def _stop_input(self) -> None:

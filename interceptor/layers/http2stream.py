@@ -245,7 +245,9 @@ class HTTP2Stream:
         """Let writers go on if there is room; return whether nobody waits any more."""
         while self._writable and not self.write_paused:
             self._writable.pop(0).callback(None)
-        if self.listener is not None and not self.write_paused:
+        if self.listener is not None:
+            if self.write_paused:
+                return False
             self.listener.writable()
         if self._out or self._writable:
             return False

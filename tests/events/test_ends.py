@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from interceptor.http import Error, HTTPFlow
 from interceptor.testing import EventRecorder, MemoryClient, MemoryProxy
@@ -296,6 +296,8 @@ CASES: tuple[Case, ...] = (
 class EndTests(EventTestCase):
     """The table."""
 
+    cases: ClassVar[tuple[Case, ...]] = CASES
+
     def run_case(self, case: Case) -> Scene:
         _, _, data, answer, then, addons = case
         proxy, client, recorder = self.started(*addons)
@@ -308,12 +310,12 @@ class EndTests(EventTestCase):
         return scene
 
     def test_exactly_one(self) -> None:
-        for case in CASES:
+        for case in self.cases:
             recorder = self.run_case(case).recorder
             self.assertEqual(self.ends(recorder), [case[1]], case[0])
 
     def test_flow_is_over(self) -> None:
-        for case in CASES:
+        for case in self.cases:
             scene = self.run_case(case)
             [flow] = [argument for name, argument in scene.recorder.events if name in ENDS]
             self.assertFalse(flow.live, case[0])
@@ -325,7 +327,7 @@ class EndTests(EventTestCase):
                 self.assertGreater(flow.error.timestamp, 0, case[0])
 
     def test_nothing_is_left(self) -> None:
-        for case in CASES:
+        for case in self.cases:
             scene = self.run_case(case)
             self.assertEqual(scene.recorder.names.count("clientdisconnect"), 1, case[0])
             for begun, *ended in (("serverconnected", "serverdisconnect"),):
@@ -339,7 +341,7 @@ class EndTests(EventTestCase):
 
     def test_order(self) -> None:
         order = ["requestheaders", "request", "responseheaders", *ENDS]
-        for case in CASES:
+        for case in self.cases:
             names = [name for name in self.run_case(case).recorder.names if name in order]
             self.assertEqual(sorted(names, key=order.index), names, case[0])
 

@@ -6,7 +6,7 @@ hook has answered.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from twisted.internet.defer import Deferred
 
@@ -214,6 +214,8 @@ REFUSED_IN_TUNNEL = (
 class TunnelTests(FailClosedTestCase):
     """The same inside of a CONNECT tunnel: HTTP there is met by the hooks."""
 
+    cases: ClassVar[tuple[bytes, ...]] = REFUSED_IN_TUNNEL
+
     def tunnel(self, waiting: Waiting) -> tuple[MemoryProxy, MemoryClient, Any]:
         proxy, client, _ = self.started(Guard(request=waiting), **self.options())
         origin = proxy.origin().respond(OK)
@@ -241,7 +243,7 @@ class TunnelTests(FailClosedTestCase):
         self.assertEqual(origin.received, b"")
 
     def test_what_no_request_should_look_like(self) -> None:
-        for data in REFUSED_IN_TUNNEL:
+        for data in self.cases:
             for pieces in ((data,), tuple(bytes((byte,)) for byte in data)):
                 waiting = Waiting()
                 _, client, origin = self.tunnel(waiting)
