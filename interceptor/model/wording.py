@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 
@@ -19,6 +20,8 @@ def did_you_mean(name: str, candidates: Iterable[str]) -> str:
 
 def shown(value: object, longest: int = 80) -> str:
     """``value`` for a message of one line: in backticks, escaped, cut to ``longest`` characters."""
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
     text = repr(value)[1:-1] if isinstance(value, str) else repr(value)
     if len(text) > longest:
         text = text[: longest - 1] + "…"

@@ -132,7 +132,9 @@ class PasswordFileTests(SynchronousTestCase):
 
     def test_no_file(self):
         message = str(self.assertRaises(OptionsError, parse_proxyauth, f"@{self.path}"))
-        self.assertIn("No such file", message)
+        self.assertEqual(
+            message, f"cannot read the password file `{self.path}`: No such file or directory"
+        )
 
     def test_too_large(self):
         with self.path.open("wb") as file:
