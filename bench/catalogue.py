@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from bench.http2workloads import HTTP2Workload, OneStreamWorkload
+from bench.http2workloads import (
+    HTTP2GrowthWorkload,
+    HTTP2Workload,
+    OneStreamWorkload,
+    StalledWorkload,
+)
 from bench.subjects import Hooks, Mode
 from bench.tcpworkloads import TunnelWorkload
 from bench.tlsworkloads import FirstSightWorkload, ResumptionWorkload, TLSWorkload
@@ -138,6 +143,16 @@ WORKLOADS: Mapping[str, Workload] = {
         ),
         OneStreamWorkload(
             "h2-one-stream", "1 GiB on one stream, beside the same by HTTP/1", only=_INTERCEPTOR
+        ),
+        StalledWorkload(
+            "h2-stalled",
+            "99 streams beside one that nobody reads: their p99 over what it is without",
+            only=_INTERCEPTOR,
+        ),
+        HTTP2GrowthWorkload(
+            "h2-growth",
+            "memory gained over 1,000,000 requests on one HTTP/2 connection",
+            only=_INTERCEPTOR,
         ),
         EchoWorkload("ws-echo-64", "WebSocket, 8 echoes of 64 bytes of text, a hook"),
         EchoWorkload("ws-echo-64k", "WebSocket, 8 echoes of 64 KiB of text, a hook", size=65536),

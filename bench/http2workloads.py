@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from functools import partial
 
+from bench.errors import BenchError
 from bench.h2load import h2load_generator
-from bench.lab import Lab, Sample, Series, once
+from bench.h2stalled import StreamClient
+from bench.lab import Lab, Sample, Series, interleaved, once
 from bench.load import Load, LoadGenerator
 from bench.subjects import Hooks, Mode, Running, Subject
 from bench.tlsworkloads import TLSWorkload
@@ -82,3 +84,92 @@ class OneStreamWorkload(Workload):
             "growth_mib": growth,
         }
         return Sample(values, problems)
+
+
+@dataclass(frozen=True)
+class StalledWorkload(Workload):
+    """``streams`` GETs of 1 KiB at once on one connection, with and without one that is stuck.
+
+    ``p99_ratio`` is what the others take when their client does not read one more stream, over what
+    they take else. The two take turns of a fraction of a second, on the same connection.
+    """
+
+    metric: str = "p99_ratio"
+    baseline: str | None = None
+    streams: int = 99
+    turns: int = 8
+
+    def run(self, lab: Lab, subjects: Sequence[Subject]) -> dict[str, Series]:
+        measure: dict[str, Callable[[], Sample]] = {}
+        failed: dict[str, Series] = {}
+        with ExitStack() as stack:
+            for subject in subjects:
+                try:
+                    running = stack.enter_context(
+                        lab.running(subject, Mode.REVERSE_TLS, Hooks.NONE, lab.origin.ports.http2)
+                    )
+                except BenchError as problem:
+                    failed[subject.name] = Series(failure=str(problem))
+                else:
+                    measure[subject.name] = partial(self._round, lab, running)
+            found = interleaved(lab.effort.rounds, lab.effort.warm_up, measure)
+        return {subject.name: (failed | found)[subject.name] for subject in subjects}
+
+    def _round(self, lab: Lab, running: Running) -> Sample:
+        client = StreamClient(running.port, "/1k", "127.0.0.1")
+        seconds = lab.effort.seconds / self.turns
+        free: list[float] = []
+        stuck: list[float] = []
+        try:
+            client.run(self.streams, seconds)
+            for _ in range(self.turns):
+                free += client.run(self.streams, seconds)
+                client.stall("/big")
+                stuck += client.run(self.streams, seconds)
+                client.give_up()
+        finally:
+            client.close()
+        before, after = percentile(free, 99), percentile(stuck, 99)
+        return Sample(
+            {
+                "requests_per_second": len(stuck) / lab.effort.seconds,
+                "free_p99_us": before * 1e6,
+                "p99_us": after * 1e6,
+                "p99_ratio": after / before,
+            }
+        )
+
+
+def percentile(times: Sequence[float], percent: int) -> float:
+    """Return what so many percent of ``times`` are not above."""
+    ordered = sorted(times)
+    return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)]
+
+
+@dataclass(frozen=True)
+class HTTP2GrowthWorkload(Workload):
+    """Resident memory after a million requests on one HTTP/2 connection, in MiB."""
+
+    metric: str = "growth_mib"
+    baseline: str | None = None
+
+    def run(self, lab: Lab, subjects: Sequence[Subject]) -> dict[str, Series]:
+        return once({subject.name: partial(self._once, lab, subject) for subject in subjects})
+
+    def _once(self, lab: Lab, subject: Subject) -> Sample:
+        requests, size = 2 * lab.effort.growth_requests, lab.origin.sizes["1k"]
+        with lab.running(subject, Mode.REVERSE_TLS, Hooks.ALL, lab.origin.ports.http2) as running:
+            process = running.process
+            load = Load(running.port, "/1k", "127.0.0.1", 1, False, size, tls=True)
+            h2load_generator(10, requests=requests // 100).run(load, 1)
+            process.forget_peak()
+            before = process.rss()
+            result = h2load_generator(10, requests=requests).run(load, 1800)
+            growth = process.peak_rss() - before
+        values = {
+            "before_mib": before,
+            "growth_mib": growth,
+            "requests": result.requests,
+            "requests_per_second": result.requests / result.seconds,
+        }
+        return Sample(values, result.problems(size))

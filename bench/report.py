@@ -27,6 +27,7 @@ _COLUMNS = (
     ("by HTTP/2", "http2_mib_per_second", "{:,.0f}"),
     ("by HTTP/1", "http1_mib_per_second", "{:,.0f}"),
     ("share", "http2_share", "{:.3f}"),
+    ("p99 ratio", "p99_ratio", "{:.3f}"),
     ("growth MiB", "growth_mib", "{:+.2f}"),
     ("peak MiB", "peak_growth_mib", "{:+.2f}"),
     ("resumed", "resumed", "{:.3f}"),
@@ -39,6 +40,7 @@ _COLUMNS = (
     ("seconds", "seconds", "{:.1f}"),
     ("CPU ms", "cpu_ms", "{:,.0f}"),
     ("p50 µs", "p50_us", "{:,.0f}"),
+    ("free p99 µs", "free_p99_us", "{:,.0f}"),
     ("p99 µs", "p99_us", "{:,.0f}"),
     ("CPU µs/req", "cpu_us_per_request", "{:,.1f}"),
     ("CPU µs/MiB", "cpu_us_per_mib", "{:,.0f}"),
@@ -136,7 +138,8 @@ def _cell(value: float | None, form: str) -> str:
 
 
 def _range(of: Figures) -> str:
-    return f"{of.low:,.0f}-{of.high:,.0f}" if len(of.rounds) > 1 else ""
+    form = "{:,.0f}-{:,.0f}" if of.high >= 100 else "{:.3g}-{:.3g}"
+    return form.format(of.low, of.high) if len(of.rounds) > 1 else ""
 
 
 def _without_empty_columns(rows: list[list[str]]) -> list[list[str]]:

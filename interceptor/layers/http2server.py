@@ -207,6 +207,8 @@ class HTTP2ServerProtocol(HTTP2Protocol):
         self.layer = layer
         self.codec = HTTP2ServerCodec(codec_limits(settings), cast(Mode, settings.http_framing))
         self.draining = False
+        # Whether a client that is to send nothing more knows of it.
+        self._knows = False
         self._offers_connect_protocol = False
 
     def attach(self, side: Any) -> None:
@@ -235,8 +237,12 @@ class HTTP2ServerProtocol(HTTP2Protocol):
             self.room()
         elif self.draining:
             # A round trip has passed: whatever the client sent before it knew has come.
-            self.codec.goaway()
-            self.wrote()
+            self._knows = True
+            if self.streams:
+                self.codec.goaway()
+                self.wrote()
+            else:
+                self.close_gracefully()
 
     def offer_connect_protocol(self) -> None:
         """A server can do WebSocket over HTTP/2: let the client know (RFC 8441 section 3)."""
@@ -267,7 +273,7 @@ class HTTP2ServerProtocol(HTTP2Protocol):
 
     def became_idle(self) -> None:
         super().became_idle()
-        if self.draining:
+        if self._knows:
             self.close_gracefully()
 
     def drain(self) -> None:
@@ -279,9 +285,6 @@ class HTTP2ServerProtocol(HTTP2Protocol):
             if stream.listener is not None and stream.tunnel is not None:
                 # A tunnel has no end of its own.
                 stream.tunnel.shut_down()
-        if not self.streams:
-            self.close_gracefully()
-            return
         # RFC 9113 section 6.8: requests that are on their way now are served still.
         self.codec.goaway(MAX_STREAM_ID)
         self.codec.ping()

@@ -17,9 +17,10 @@ from typing import Any
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
-from twisted.internet.protocol import Factory
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.ssl import ClientContextFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.python.failure import Failure
 
 from tests.functional.harness import (
     START_TIMEOUT,
@@ -77,14 +78,39 @@ class HTTP2TestCase(PKITestCase):
         factory.buildProtocol = make
         return await self.listen(factory, self.contexts), peers
 
-    async def connect_h2(self, port: int, **settings: int) -> H2Peer:
-        """Connect a client by h2, over TLS, to a port of loopback."""
+    async def connect_h2(self, port: int, tunnel: int | None = None, **settings: int) -> H2Peer:
+        """Connect a client by h2, over TLS, to a port of loopback, in a tunnel to ``tunnel``."""
         client = H2Peer(True, **settings)
         factory = TLSMemoryBIOFactory(_ClientContexts(), True, Factory.forProtocol(lambda: client))
         endpoint = TCP4ClientEndpoint(reactor(), "127.0.0.1", port)
-        wrapped = await connectProtocol(endpoint, factory.buildProtocol(None))
+        if tunnel is None:
+            wrapped = await connectProtocol(endpoint, factory.buildProtocol(None))
+        else:
+            wrapped = await connectProtocol(endpoint, _Tunnel(factory.buildProtocol(None)))
+            target = b"localhost:%d" % tunnel
+            wrapped.transport.write(b"CONNECT %s HTTP/1.1\r\nHost: %s\r\n\r\n" % (target, target))
         self.addCleanup(wrapped.transport.abortConnection)
         return client
+
+
+class _Tunnel(Protocol):
+    """Waits for the answer to CONNECT, and leaves the connection to another protocol then."""
+
+    def __init__(self, inner: Protocol) -> None:
+        self._inner = inner
+        self._head = b""
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._inner.transport is not None:
+            self._inner.dataReceived(data)
+            return
+        self._head += data
+        if self._head.endswith(b"\r\n\r\n"):
+            self._inner.makeConnection(self.transport)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self._inner.transport is not None:
+            self._inner.connectionLost(reason)
 
 
 class _ClientContexts(ClientContextFactory):

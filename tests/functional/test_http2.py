@@ -181,6 +181,30 @@ class BulkTests(HTTP2TestCase):
         port = await start_nghttpd(self)
         await self.check_bulk(port, f"https://localhost:{port}", "regular")
 
+    async def test_http1_server(self):
+        curl = require("curl")
+        body = self.write("body", os.urandom(1 << 20) * 100)
+        self.served.joinpath("body").symlink_to(body)
+        port = await start_hypercorn(self, tls=False)
+        ports = await start_nginx(self)
+        proxy = await self.start_tls_proxy(
+            f"reverse:http://localhost:{port}", f"reverse:http://localhost:{ports.http1}"
+        )
+        front, files = (f"https://localhost:{each.port}" for each in proxy.listeners)
+        shared = [curl, "-sS", "--http2", "--max-time", "200", "--cacert", self.ca_file]
+        assert proxy.process.transport is not None
+        pid = proxy.process.transport.pid
+        await self.check_program(*shared, "-o", "out", f"{front}/")
+        before = peak_memory(pid)
+        wanted = hashlib.sha256(body.read_bytes()).hexdigest()
+        completed = await self.check_program(*shared, "-T", body, f"{front}/upload", timeout=220)
+        answer = json.loads(completed.out)
+        self.assertEqual((answer["version"], answer["sha256"]), ("1.1", wanted))
+        await self.check_program(*shared, "-o", "out", f"{files}/body", timeout=220)
+        found = hashlib.sha256((self.directory / "out").read_bytes()).hexdigest()
+        self.assertEqual(found, wanted)
+        self.assertLess(peak_memory(pid) - before, 48 << 20)
+
     async def test_http1_client(self):
         port = await start_nghttpd(self)
         await self.check_bulk(

@@ -27,10 +27,21 @@ def get(client: H2Peer, path: str, *fields: tuple[str, str], method: str = "GET"
     return stream
 
 
+async def finished(client: H2Peer, *streams: int) -> None:
+    """Wait for the end of responses."""
+    await seen(lambda: client.finished.issuperset(streams), client)
+
+
 class ShutdownTests(HTTP2TestCase):
     """SIGTERM under load: what was begun is finished, and clients know what was not."""
 
-    async def test_no_request_is_cut(self):
+    async def test_in_front_of_a_server(self):
+        await self.check("reverse:https://localhost:{port}")
+
+    async def test_in_a_tunnel(self):
+        await self.check("regular")
+
+    async def check(self, mode: str) -> None:
         served: list[bytes] = []
 
         def answer(peer: H2Peer, event: Any) -> None:
@@ -40,14 +51,16 @@ class ShutdownTests(HTTP2TestCase):
 
         def send(peer: H2Peer, stream: int) -> None:
             peer.h2.send_headers(stream, [(":status", "200")])
-            peer.h2.send_data(stream, peer.field(stream, b":path"), end_stream=True)
+            peer.h2.send_data(stream, peer.field(stream, b":path") or b"", end_stream=True)
             peer.flush()
 
         origin, peers = await self.start_h2_peers(answer)
         proxy = await self.start_tls_proxy(
-            f"reverse:https://localhost:{origin.port}", options=["shutdown_grace=60s"]
+            mode.format(port=origin.port), options=["shutdown_grace=60s"]
         )
-        client = await self.connect_h2(proxy.port)
+        tunnel = origin.port if mode == "regular" else None
+        client = await self.connect_h2(proxy.port, tunnel)
+        await seen(lambda: bool(client.events), client)
         streams = [get(client, f"/{number}") for number in range(20)]
 
         def go_on(event: Any) -> None:
@@ -113,7 +126,7 @@ class TiredServerTests(HTTP2TestCase):
         for number in range(4):
             for method in ("GET", "POST"):
                 stream = get(client, f"/version?{method}{number}", method=method)
-                await seen(lambda wanted=stream: wanted in client.finished, client)
+                await finished(client, stream)
                 self.assertEqual(client.bodies[stream], f"HTTP/2.0 {method} \n".encode())
             await sleep(1.2)
         self.assertEqual(client.resets, {})
@@ -136,7 +149,7 @@ class StuckStreamTests(HTTP2TestCase):
         client.flush()
         client.credit = False
         stream = get(client, "/small")
-        await seen(lambda: stream in client.finished, client)
+        await finished(client, stream)
         assert proxy.process.transport is not None
         pid = proxy.process.transport.pid
         before = peak_memory(pid)
@@ -144,7 +157,7 @@ class StuckStreamTests(HTTP2TestCase):
         await seen(lambda: all(len(client.bodies[each]) == 262144 for each in stuck), client)
         for _ in range(10):
             streams = [get(client, "/small") for _ in range(50)]
-            await seen(lambda wanted=streams: client.finished.issuperset(wanted), client)
+            await finished(client, *streams)
             for each in streams:
                 self.assertEqual(client.bodies[each], b"x" * 1000)
         self.assertLess(peak_memory(pid) - before, 48 << 20)
@@ -153,5 +166,5 @@ class StuckStreamTests(HTTP2TestCase):
             client.h2.reset_stream(each, 8)
         client.flush()
         stream = get(client, "/version")
-        await seen(lambda: stream in client.finished, client)
+        await finished(client, stream)
         self.assertEqual(client.bodies[stream], b"HTTP/2.0 GET \n")

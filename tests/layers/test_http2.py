@@ -468,7 +468,21 @@ class GoAwayTests(HTTP2TestCase):
         for session in tuple(proxy.environment.sessions):
             session.shut_down()
         proxy.flush()
-        self.assertEqual(len(client.goaway), 1)
+        self.assertEqual([each.last_stream_id for each in client.goaway], [2**31 - 1, 0])
+        self.assertTrue(client.ended)
+
+    def test_ours_while_a_request_is_on_its_way(self):
+        """It was sent when nothing was known of an end: it is served."""
+        proxy, _ = self.proxy()
+        H2Origin(proxy, ok)
+        client = H2Client(proxy)
+        client.go()
+        for session in tuple(proxy.environment.sessions):
+            session.shut_down()
+        stream = client.request("/late")
+        self.assertEqual(client.bodies[stream], b"/late")
+        self.assertIn(stream, client.finished)
+        self.assertEqual(client.goaway[0].last_stream_id, 2**31 - 1)
         self.assertTrue(client.ended)
 
 
