@@ -220,7 +220,14 @@ class HTTP1ServerCodec(HTTP1Codec):
             return RemoteProtocolError(
                 f"the version of {line[:200]!r} is not supported", "version-unsupported", 505
             )
-        return RemoteProtocolError(f"{line[:200]!r} is no request line", "head-malformed")
+        problem = f"{line[:200]!r} is no request line"
+        if head.startswith((b"PROXY ", b"\0\r\nQUIT\n"), start):
+            # What is left of its version 2, whose first bytes are empty lines.
+            problem = (
+                "it begins with a header of the PROXY protocol, which is taken only from those "
+                "whom the option `proxy_protocol_from` names"
+            )
+        return RemoteProtocolError(problem, "head-malformed")
 
     def _parse_authority(self, authority: bytes, form: str) -> tuple[bytes, int | None]:
         code = "host-invalid" if form == "relative" else "target-invalid"

@@ -92,10 +92,14 @@ class FromTests(FromCase):
         self.assertEqual(addresses(recorder)[1:], (PROXY, None))
 
     def test_a_header_from_somebody_else_is_a_faulty_request(self):
-        _, recorder, client = self.start(proxy_protocol_from=("10.0.0.0/8",))
-        client.send(HEADERS[0] + GET)
-        self.assertEqual(self.response(client).status_code, 400)
-        self.assertEqual(addresses(recorder)[0][0], "127.0.0.1")
+        for header in HEADERS:
+            _, recorder, client = self.start(proxy_protocol_from=("10.0.0.0/8",))
+            client.send(header + GET)
+            response = self.response(client)
+            self.assertEqual(response.status_code, 400)
+            self.assertIn("head-malformed", response.text)
+            self.assertIn("`proxy_protocol_from`", response.text)
+            self.assertEqual(addresses(recorder)[0][0], "127.0.0.1")
 
     def test_only_one_header(self):
         _, _, client = self.start()
