@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from interceptor.errors import TLSError, UpstreamError
@@ -177,6 +178,8 @@ class HTTP2ClientStream(HTTP2Stream):
 class HTTP2ClientProtocol(HTTP2Protocol):
     """Speaks HTTP/2 with a server (RFC 9113), for all exchanges of one session."""
 
+    log = Logger()
+
     codec: HTTP2ClientCodec
 
     def __init__(
@@ -224,9 +227,17 @@ class HTTP2ClientProtocol(HTTP2Protocol):
 
     def _connection_event(self, event: Any) -> None:
         if type(event) is GoAway:
+            if event.code != NO_ERROR:
+                self.log.warn(
+                    "{server} goes away: {code}: {debug}",
+                    server=format_address(self.server_conn.address),
+                    code=error_name(event.code),
+                    debug=event.debug[:200].decode("ascii", "backslashreplace"),
+                    proxy=self._pool.proxy,
+                )
             self._leave()
         else:
-            self._pool.settings_changed(self)
+            self._pool.settings_changed(self, self._route)
             self.room()
 
     def _alternative(self, stream: HTTP2ClientStream | None, event: AltSvc) -> None:
@@ -264,7 +275,7 @@ class HTTP2ClientProtocol(HTTP2Protocol):
 
     def forget(self, stream: Any) -> None:
         super().forget(stream)
-        self._pool.stream_ended()
+        self._pool.may_open(self._route)
 
     # What the side tells
 

@@ -108,6 +108,9 @@ class HTTP2Protocol(SideProtocol):
         self._heard = 0.0
         self._asked = -1.0
         self._ask_due = inf
+        # When the rest of what the peer has begun to say has to be there.
+        self._rest_of = 0
+        self._rest_due = inf
         # Bytes that were written although the transport was full.
         self._overhang = 0
         self._lost: Exception | None = None
@@ -125,6 +128,12 @@ class HTTP2Protocol(SideProtocol):
         try:
             self.codec.receive_data(data)
             self._take_events()
+            self.codec.relieve()
+            unfinished = self.codec.unfinished
+            if unfinished != self._rest_of:
+                # A frame or a head has this time as a whole, however slowly it trickles in.
+                self._rest_of = unfinished
+                self._rest_due = self.due(self.settings.head_timeout) if unfinished else inf
             if self.codec.has_output:
                 TURN.wrote(self)
         finally:
@@ -308,6 +317,12 @@ class HTTP2Protocol(SideProtocol):
             TURN.end()
         if self.side.closing:
             return
+        if self._rest_due <= now:
+            self._rest_due = inf
+            self.rest_timed_out()
+            return
+        if self._rest_due < inf:
+            self.due(self._rest_due - now)
         if not self.streams:
             if self._idle_due <= now:
                 self.idle_timed_out()
@@ -338,6 +353,10 @@ class HTTP2Protocol(SideProtocol):
     def unanswered(self) -> Exception:
         """Return the error that says that the peer is not there any more."""
         raise NotImplementedError
+
+    def rest_timed_out(self) -> None:
+        """The peer did not complete a frame or a head that it had begun."""
+        self._connection_failed(self.codec.timed_out())
 
     def idle_timed_out(self) -> None:
         """There was no stream for `idle_timeout` seconds."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import inf
 from typing import TYPE_CHECKING, Final, cast
 
 from twisted.internet.defer import Deferred, TimeoutError
@@ -37,15 +38,22 @@ class HTTP2Pool:
         self._ready: dict[Route, ServerSide] = {}
         self._shared: dict[Route, list[HTTP2ClientProtocol]] = {}
         self._connecting: dict[Route, list[Deferred[None]]] = {}
-        self._waiting: list[Deferred[None]] = []
+        self._waiting: dict[Route, list[Deferred[None]]] = {}
         # Routes whose server speaks HTTP/1: connections to them are nobody else's affair.
         self._alone: set[Route] = set()
+
+    @property
+    def proxy(self) -> object:
+        """Whose pool it is, for the log."""
+        return self._environment.proxy
 
     async def acquire(self, route: Route) -> HTTP2ClientStream | None:
         """Return a stream to a server, or None where a connection has to be made.
 
         In that case `connected` or `failed` must be called in the end. Raises `UpstreamError`.
         """
+        clock = self._environment.clock
+        due = inf
         while True:
             stream = self._open_stream(route)
             if stream is not None:
@@ -60,9 +68,12 @@ class HTTP2Pool:
                 if route not in self._alone and self.client is not None:
                     self._connecting[route] = []
                 return None
-            free: Deferred[None] = Deferred(self._waiting.remove)
-            free.addTimeout(self._environment.settings.read_timeout, self._environment.clock)
-            self._waiting.append(free)
+            if due == inf:
+                due = clock.seconds() + self._environment.settings.read_timeout
+            others = self._waiting.setdefault(route, [])
+            free: Deferred[None] = Deferred(others.remove)
+            others.append(free)
+            free.addTimeout(max(0.0, due - clock.seconds()), clock)
             try:
                 await free
             except TimeoutError:
@@ -140,20 +151,25 @@ class HTTP2Pool:
             protocols.remove(protocol)
             if not protocols:
                 del self._shared[route]
-        self.stream_ended()
+        self.may_open(route)
 
     def connection_ended(self, protocol: HTTP2ClientProtocol) -> None:
         """A connection is over, and what was held ready for it is free."""
         self._environment.windows.give_back(protocol.window_shown)
         protocol.window_shown = 0
 
-    def stream_ended(self) -> None:
-        """A stream is over: one that waits may begin."""
-        if self._waiting:
-            self._waiting.pop(0).callback(None)
+    def may_open(self, route: Route) -> None:
+        """A stream or a connection is over, or a server allows more: those that wait may begin."""
+        waiting = self._waiting.get(route)
+        while waiting and (
+            len(self._shared.get(route, ())) < _MOST_CONNECTIONS
+            or any(protocol.usable for protocol in self._shared[route])
+        ):
+            waiting.pop(0).callback(None)
 
-    def settings_changed(self, protocol: HTTP2ClientProtocol) -> None:
+    def settings_changed(self, protocol: HTTP2ClientProtocol, route: Route) -> None:
         """A server has said what it can: let the client know what concerns it."""
+        self.may_open(route)
         if self.client is not None and protocol.codec.connect_protocol:
             self.client.offer_connect_protocol()
 
@@ -165,6 +181,6 @@ class HTTP2Pool:
 
     def close(self) -> None:
         """The session is over."""
-        waiting, self._waiting = self._waiting, []
-        for each in waiting:
+        waiting, self._waiting = self._waiting, {}
+        for each in [each for route in waiting.values() for each in tuple(route)]:
             each.errback(ClientGoneError("the client closed its connection"))

@@ -54,6 +54,7 @@ class HTTP2ClientCodec(HTTP2Codec):
         self._highest_promised = 0
         self._out.append(frames.PREFACE + frames.settings_frame(settings))
         self._grow_window(window)
+        self._most_window += self._window_size
         if mirror is not None:
             for stream_id, priority in mirror.priorities:
                 self._out.append(frames.priority_frame(stream_id, priority))
@@ -96,11 +97,16 @@ class HTTP2ClientCodec(HTTP2Codec):
         return response_fault(message, code)
 
     def _refused(self, last: int, code: int) -> None:
+        # Who asks for calm is not sent the same again at once.
+        calm = code == frames.ENHANCE_YOUR_CALM
         for stream_id in [each for each in self._streams if each > last]:
             self._drop(stream_id)
             self._remember(stream_id)
             reset = StreamReset(
-                frames.REFUSED_STREAM, "the server went away before the request", None, True
+                code if calm else frames.REFUSED_STREAM,
+                "the server went away before the request",
+                None,
+                not calm,
             )
             self._events.append((stream_id, reset))
 

@@ -45,17 +45,25 @@ class HTTP2Reader(HTTP2Control):
         self._block_ends = False
         self._block_priority = b""
         self._block_promises = 0
+        self._begun = 1
 
     @property
-    def unfinished(self) -> bool:
-        """Whether the peer owes the rest of something that it has begun, other than of data."""
-        return self._block is not None or len(self._buffer) > self._position
+    def unfinished(self) -> int:
+        """Whether the peer owes the rest of something that it has begun, other than of data.
+
+        It is 0 if not, and the same number for as long as it is the same thing.
+        """
+        if self._block is not None or len(self._buffer) > self._position:
+            return self._begun + (self._block is None and self._position > 0)
+        return 0
 
     def receive_data(self, data: bytes) -> None:
         """Take bytes from the peer; none are taken once it broke the protocol."""
         if self._error is not None:
             return
         rest = len(self._buffer) - self._position
+        if self._block is None and (self._position or not rest):
+            self._begun += 1
         if not rest:
             self._buffer = data
         elif self._position:

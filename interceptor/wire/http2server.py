@@ -44,6 +44,7 @@ class HTTP2ServerCodec(HTTP2Codec):
         self._mirror: HTTP2Mirror | None = None
         self._out.append(frames.settings_frame(settings))
         self._grow_window(limits.connection_window)
+        self._most_window += self._window_size
 
     @property
     def mirror(self) -> HTTP2Mirror | None:

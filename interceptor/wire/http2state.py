@@ -88,6 +88,8 @@ class HTTP2State:
         self._credit = 0
         self._held = 0
         initial = self._own.get(frames.INITIAL_WINDOW_SIZE, frames.DEFAULT_WINDOW)
+        # How far the connection's window may be opened, in the end.
+        self._most_window = limits.connection_window
         # From here on the peer is told what was acknowledged.
         self._worth_telling = max(1, initial >> 1)
         # What the peer set.
@@ -151,11 +153,21 @@ class HTTP2State:
     def _connection_fault(self, h2_code: int, message: str, code: str) -> RemoteProtocolError:
         """End the connection; return the error to be raised. RFC 9113 section 5.4.1."""
         if self._error is None:
-            self._error = RemoteProtocolError(message, code)
+            self._error = self._blame(RemoteProtocolError(message, code))
             self._out.append(
                 frames.goaway_frame(self._highest_remote, h2_code, message.encode()[:100])
             )
         return self._error
+
+    def _blame(self, error: RemoteProtocolError) -> RemoteProtocolError:
+        """Let an error have the status for a peer that is a server, if it is one."""
+        if self._is_client:
+            error.status = 502
+        return error
+
+    def timed_out(self) -> RemoteProtocolError:
+        """End the connection, as the peer did not complete what it had begun; return the error."""
+        return self._flood_fault("a frame or a head was not completed in time", "h2-timeout")
 
     def _flood_fault(self, message: str, code: str) -> RemoteProtocolError:
         return self._connection_fault(frames.ENHANCE_YOUR_CALM, message, code)
@@ -224,6 +236,17 @@ class HTTP2State:
             self._receive_window += increment
             self._out.append(frames.window_update_frame(0, increment))
 
+    def relieve(self) -> None:
+        """Open the connection's window where what nobody takes has used up most of it.
+
+        A stream that is not read so leaves room for the others. To be called when all that came was
+        delivered; there is an end to it: the window may become larger by
+        `HTTP2Limits.connection_window` than what was shown first.
+        """
+        size = self._window_size
+        if self._held > size >> 1 and size < self._most_window:
+            self._grow_window(min(self._most_window, size + self._held))
+
     # The end of streams
 
     def _drop(self, stream_id: int) -> Stream | None:
@@ -247,7 +270,7 @@ class HTTP2State:
             raise self._flood_fault("there are too many reset streams", "h2-rapid-reset")
 
     def _stream_fault(self, stream_id: int, h2_code: int, message: str, code: str) -> StreamReset:
-        return self._give_up(stream_id, h2_code, RemoteProtocolError(message, code))
+        return self._give_up(stream_id, h2_code, self._blame(RemoteProtocolError(message, code)))
 
     def _malformed(self, stream_id: int, error: RemoteProtocolError) -> StreamReset:
         """RFC 9113 section 8.1.1."""

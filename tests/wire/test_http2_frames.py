@@ -334,10 +334,22 @@ class HeaderBlockTests(ConnectionTestCase):
             (data(1, b"abc")[10:], False),
         ):
             feed(codec, piece)
-            self.assertEqual(codec.unfinished, owed)
+            self.assertEqual(bool(codec.unfinished), owed)
         first = headers(3, GET, True, pieces=2)
         feed(codec, first[: first.index(build(CONTINUATION, 4, 3)[3:9]) - 3])
         self.assertTrue(codec.unfinished)
+
+    def test_what_is_owed_for_long(self):
+        codec = new_server()
+        block = headers(1, GET, True)
+        owed = []
+        for at in range(len(block) - 1):
+            feed(codec, block[at : at + 1])
+            owed.append(codec.unfinished)
+        # The same thing from beginning to end, and then another.
+        self.assertEqual(len(set(owed[1:])), 1)
+        feed(codec, block[-1:] + block[:3])
+        self.assertNotIn(codec.unfinished, (0, owed[-1]))
 
     def test_interrupted(self):
         first = headers(1, GET, True, pieces=2)
