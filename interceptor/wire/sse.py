@@ -33,8 +33,8 @@ class EventStreamParser:
     """Takes an event stream apart as it comes.
 
     `feed` and `finish` return what there is by now, in order: events, and bytes that belong to
-    none. An event of which more than ``limit`` bytes came without its end is no event any more: it
-    is handed out as bytes, and counted in ``too_long``.
+    none. An event of more than ``limit`` bytes is none either, however it comes: it is handed out
+    as bytes as soon as it is too long, and counted in ``too_long``.
 
     Every byte is looked at a bounded number of times however the input is split.
     """
@@ -145,13 +145,14 @@ class EventStreamParser:
         if match is None:
             if not before:
                 held += memoryview(data)[position:]
-            if len(held) > self.limit:
+            if len(held) - _line_end_at(held) > self.limit:
                 self.too_long += 1
                 self._state = _TOO_LONG
                 items.append(bytes(held))
                 self._tail = bytes(held[-2:])
                 held.clear()
             return len(data)
+        size = match.start()
         if before:
             block = bytes(memoryview(held)[: match.end()])
             end = position + match.end() - before
@@ -159,8 +160,13 @@ class EventStreamParser:
         else:
             block = data[position : match.end()]
             end = match.end()
+            size -= position
         self._state = _BETWEEN
-        items.append(parse_event(block) or block)
+        if size > self.limit:
+            self.too_long += 1
+            items.append(block)
+        else:
+            items.append(parse_event(block) or block)
         return end
 
     def _skip_event(self, data: bytes, position: int, items: list[bytes | ServerSentEvent]) -> int:
@@ -176,6 +182,13 @@ class EventStreamParser:
         end = position + match.end() - len(tail)
         items.append(data[position:end])
         return end
+
+
+def _line_end_at(held: bytearray) -> int:
+    """Return how many bytes at the end are a line's, which may become the end of the event."""
+    if held.endswith(b"\r\n"):
+        return 2
+    return 1 if held.endswith((b"\r", b"\n")) else 0
 
 
 def parse_event(block: bytes) -> ServerSentEvent | None:

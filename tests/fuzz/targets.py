@@ -159,7 +159,9 @@ def event_streams(pieces: Pieces) -> None:
     whole, cut = read([data], 1 << 20), read(pieces, 1 << 20)
     same(whole, cut, "events")
     same(whole[1], data, "bytes")
-    same(read(pieces, 5)[1], data, "bytes with a limit")
+    short = read(pieces, 9)
+    same(read([data], 9), short, "events with a limit")
+    same(short[1], data, "bytes with a limit")
     for event in whole[0]:
         event.data = "new\ndata"
         # Behind a line, so that a byte order mark inside of the event is none.

@@ -364,6 +364,7 @@ class ProxyMachine(RuleBasedStateMachine):
         assert len(ended) == len(set(ended)), self.hooks.ends
 
     def teardown(self) -> None:
+        self.hooks.next.clear()
         try:
             for waiting in self.hooks.waiting:
                 if not waiting.called:

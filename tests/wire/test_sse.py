@@ -257,6 +257,16 @@ class LengthTests(SynchronousTestCase):
         self.assertEqual(parser.feed(b"\ndata: x\n\n"), [b"\n", ServerSentEvent("x")])
         self.assertTrue(parser.between)
 
+    def test_how_it_comes_makes_no_difference(self):
+        for line_end in (b"\n", b"\r", b"\r\n"):
+            for size, kept in ((9, True), (10, True), (11, False)):
+                data = b"data:" + b"x" * (size - 5) + line_end * 2 + b"data: y\n\n"
+                for step in (1, 2, 5, 100):
+                    items = read([data[i : i + step] for i in range(0, len(data), step)], limit=10)
+                    found = [item for item in items if isinstance(item, ServerSentEvent)]
+                    self.assertEqual(len(found), 2 if kept else 1, (line_end, size, step))
+                    self.assertEqual(written(items), data)
+
     def test_its_end_is_found_however_it_comes(self):
         for end in (b"\n\n", b"\r\r", b"\r\n\r\n", b"\n\r\n"):
             data = b"data: " + b"x" * 20 + b"\r\nmore: x" + end + b"data: y\n\n"
