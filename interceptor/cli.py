@@ -102,10 +102,9 @@ class _RunCommand(click.Command):
     "--mode",
     multiple=True,
     metavar="MODE[@LISTEN]",
-    help="What to listen for: regular, socks5, transparent, reverse:http://HOST[:PORT] or "
-    "upstream:http://HOST:PORT; LISTEN is PORT, HOST:PORT, [V6]:PORT or a Twisted endpoint string. "
-    "May be repeated. "
-    "Default: regular@127.0.0.1:8080.",
+    help="What to listen for: regular, socks5, auto, transparent, dns, upstream:PROXY or "
+    "reverse:SCHEME://HOST[:PORT]; `interceptor options` says more. LISTEN is PORT, HOST:PORT, "
+    "[V6]:PORT or a Twisted endpoint string. May be repeated. Default: regular@127.0.0.1:8080.",
 )
 @click.option(
     "-s",

@@ -203,7 +203,8 @@ def _parse_kind(mode: str) -> tuple[str, str, str, int]:
         hop = parse_next_hop(rest)
         return kind, hop.scheme, hop.host, hop.port
     near = did_you_mean(kind, _KINDS)
-    raise ModeError(f"expected {_MODE_SYNTAX}{near}")
+    # Whoever mistyped one does not want to read of them all.
+    raise ModeError(f"there is no such mode{near}" if near else f"expected {_MODE_SYNTAX}")
 
 
 def parse_server(url: str, *, layers: bool = False) -> tuple[str, str, int]:

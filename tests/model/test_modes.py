@@ -143,11 +143,13 @@ class ModeTests(SynchronousTestCase):
             "or `upstream:SCHEME://HOST:PORT`"
         )
         self.assertEqual(self.refused("http"), f"mode `http`: {expected}")
-        self.assertEqual(
-            self.refused("regulr@80"), f"mode `regulr@80`: {expected}: did you mean `regular`?"
-        )
-        for text in ("", "@8080", "Regular"):
+        for text in ("", "@8080", "8080"):
             self.assertIn(expected, self.refused(text))
+        for text in ("regulr@80", "Regular"):
+            self.assertEqual(
+                self.refused(text),
+                f"mode `{text}`: there is no such mode: did you mean `regular`?",
+            )
         for text in ("reverse:", "reverse:example.org"):
             self.assertIn("is no server: expected `http://HOST[:PORT]`, ", self.refused(text))
 
