@@ -41,9 +41,10 @@ HTTP2_OPTIONS: Final[tuple[Option, ...]] = grouped(
     ),
     size(
         "h2_mirror_budget",
-        16 * _M,
-        "The largest connection window that is shown to a server because the client shows it; "
-        "where the client's is larger, flows are marked `h2_window_reduced` in their metadata.",
+        32 * _M,
+        "The largest connection window that is shown to a server because the client shows it "
+        "(curl's has 32 MiB); where the client's is larger, flows are marked `h2_window_reduced` "
+        "in their metadata.",
         65535,
     ),
     size(

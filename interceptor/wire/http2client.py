@@ -53,12 +53,18 @@ class HTTP2ClientCodec(HTTP2Codec):
         self._next_id = 1
         self._highest_promised = 0
         self._out.append(frames.PREFACE + frames.settings_frame(settings))
-        self._grow_window(window)
+        if mirror is None:
+            self._grow_window(window)
+        else:
+            self._prioritize(mirror.priorities[: mirror.window_after])
+            self._grow_window(window)
+            self._prioritize(mirror.priorities[mirror.window_after :])
         self._most_window += self._window_size
-        if mirror is not None:
-            for stream_id, priority in mirror.priorities:
-                self._out.append(frames.priority_frame(stream_id, priority))
-                self._next_id = max(self._next_id, stream_id + 2 - (stream_id + 1) % 2)
+
+    def _prioritize(self, priorities: tuple[tuple[int, bytes], ...]) -> None:
+        for stream_id, priority in priorities:
+            self._out.append(frames.priority_frame(stream_id, priority))
+            self._next_id = max(self._next_id, stream_id + 2 - (stream_id + 1) % 2)
 
     @property
     def may_open(self) -> bool:

@@ -139,8 +139,9 @@ class HTTP2Mirror:
 
     ``settings`` are those of its preface, in order; ``window_update`` is by how much it opened the
     connection's window before its first request (0: it did not); ``priorities`` are the PRIORITY
-    frames before it, as stream and the five bytes of their payload; ``pseudo_order`` is the order
-    of that request's pseudo-headers, ``priority`` the five bytes of its priority fields, or empty.
+    frames before it, as stream and the five bytes of their payload, of which ``window_after`` came
+    before the window was opened; ``pseudo_order`` is the order of that request's pseudo-headers,
+    ``priority`` the five bytes of its priority fields, or empty.
     """
 
     settings: Settings
@@ -148,6 +149,7 @@ class HTTP2Mirror:
     priorities: tuple[tuple[int, bytes], ...] = ()
     pseudo_order: tuple[bytes, ...] = DEFAULT_ORDER
     priority: bytes = b""
+    window_after: int = 0
 
     @classmethod
     def of(
@@ -157,6 +159,7 @@ class HTTP2Mirror:
         priorities: list[tuple[int, bytes]],
         pseudo_order: tuple[bytes, ...],
         priority: bytes,
+        window_after: int,
     ) -> HTTP2Mirror:
         """Return what may be shown of a client.
 
@@ -169,7 +172,7 @@ class HTTP2Mirror:
                 for identifier, value in settings
             ]
         )
-        return cls(carried, window_update, tuple(priorities), pseudo_order, priority)
+        return cls(carried, window_update, tuple(priorities), pseudo_order, priority, window_after)
 
     def bounded(self, limits: HTTP2Limits) -> HTTP2Mirror:
         """Return what may be shown within ``limits``: the same object if it may be as it is."""

@@ -40,6 +40,7 @@ class HTTP2ServerCodec(HTTP2Codec):
         self._preface = True
         self._unaware = _MOST_REFUSED_UNAWARE
         self._opening = 0
+        self._opening_after = 0
         self._priorities: list[tuple[int, bytes]] = []
         self._mirror: HTTP2Mirror | None = None
         self._out.append(frames.settings_frame(settings))
@@ -93,6 +94,8 @@ class HTTP2ServerCodec(HTTP2Codec):
 
     def _note_window_update(self, increment: int) -> None:
         if self._mirror is None:
+            if not self._opening:
+                self._opening_after = len(self._priorities)
             self._opening += increment
 
     def _on_block(self, stream_id: int, block: bytes, ends: bool, priority: bytes) -> Any:
@@ -133,7 +136,12 @@ class HTTP2ServerCodec(HTTP2Codec):
             return None
         if self._mirror is None:
             self._mirror = HTTP2Mirror.of(
-                self._peer_settings or (), self._opening, self._priorities, parts.order, priority
+                self._peer_settings or (),
+                self._opening,
+                self._priorities,
+                parts.order,
+                priority,
+                self._opening_after,
             )
         framing = parts.framing_at_end if ends else parts.framing
         if ends and parts.framing.length:

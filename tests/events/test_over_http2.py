@@ -108,8 +108,7 @@ _LEFT_OUT: dict[str, tuple[str, str]] = {
     "test_connect.UpgradeTests.test_refused_by_a_hook": ("any", _NO_UPGRADE),
     "test_ends.EndTests: head that never ends": (
         "front",
-        "Nothing has been asked before a block of fields is whole, and between its frames nothing "
-        "else may come: who stops there has an idle connection. "
+        "What the test stops in is a line of text. The deadline for a head is the same: "
         "RefusalTests.test_head_that_never_ends.",
     ),
     "test_ends.EndTests: head that is cut off": (

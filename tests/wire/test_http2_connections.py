@@ -62,6 +62,18 @@ class MirrorTests(ConnectionTestCase):
         self.assertEqual(mirror.pseudo_order, (b":method", b":authority", b":scheme", b":path"))
         self.assertEqual(mirror.priority, b"\x80\x00\x00\x00\xff")
 
+    def test_window_among_priorities(self):
+        """Where the window is opened between priorities, ours is too."""
+        priorities = [build(PRIORITY, 0, stream, b"\x00\x00\x00\x00\xc8") for stream in (3, 5, 7)]
+        opening = [*priorities[:2], window_update(0, 1000), *priorities[2:]]
+        codec = HTTP2ServerCodec(HTTP2Limits(), "repair")
+        feed(codec, PREFACE + settings((4, 70000)) + b"".join(opening) + headers(13, GET, True))
+        assert codec.mirror is not None
+        self.assertEqual(codec.mirror.window_after, 2)
+        client = HTTP2ClientCodec(HTTP2Limits(), "repair", codec.mirror)
+        sent = client.data_to_send()
+        self.assertTrue(sent.endswith(settings((4, 70000)) + b"".join(opening)), sent)
+
     def test_metadata_of_grpc_stays_encoded(self):
         """What gRPC's peers would send else are fields that HTTP does not have."""
         codec = HTTP2ServerCodec(HTTP2Limits(), "repair")
