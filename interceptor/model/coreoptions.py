@@ -36,8 +36,8 @@ CORE_OPTIONS: Final[tuple[Option, ...]] = (
             "sequence",
             ("regular@127.0.0.1:8080",),
             "What to listen for: regular, socks5, auto (both), transparent, "
-            "reverse:SCHEME://HOST[:PORT] (with the schemes http, https, tcp, tls, udp and those of "
-            "layers, such as redis and smtp), reverse (for reverse_backends), "
+            "reverse:SCHEME://HOST[:PORT] (with the schemes http, https, tcp, tls and udp, or the "
+            "name of a layer, such as redis), reverse (for reverse_backends), "
             "dns[:HOST[:PORT]] or upstream:PROXY (with PROXY as for upstream_proxy), each "
             "optionally followed by @LISTEN: PORT, HOST:PORT, [V6]:PORT or a Twisted endpoint "
             "string.",
