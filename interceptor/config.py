@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import shlex
+import stat
 from collections.abc import Mapping, Sequence
 
 from interceptor.errors import OptionsError
 from interceptor.model.coreoptions import core_options
 from interceptor.model.option import Texts
 from interceptor.model.options import Options
+from interceptor.model.ownership import writers
 from interceptor.model.wording import shown
 
 CONFIG_NAME = "config.toml"
@@ -17,6 +19,10 @@ CONFIG_NAME = "config.toml"
 
 ENVIRONMENT_PREFIX = "INTERCEPTOR_"
 """What the name of an environment variable begins with that sets an option."""
+
+
+SECRETS = ("proxyauth", "ca_passphrase", "upstream_auth")
+"""Options whose values nobody else may read."""
 
 
 def gather_options(
@@ -65,6 +71,7 @@ def read_config(path: str) -> dict[str, object]:
     try:
         with open(path, "rb") as file:
             values = tomllib.load(file)
+            _check_mode(path, os.fstat(file.fileno()), values)
     except OSError as error:
         raise OptionsError(f"cannot read {shown(path, 4096)}: {error.strerror or error}") from None
     except UnicodeDecodeError:
@@ -76,6 +83,25 @@ def read_config(path: str) -> dict[str, object]:
         directory = os.path.dirname(os.path.abspath(path))
         values["scripts"] = [_beside(directory, each) for each in scripts]
     return values
+
+
+def _check_mode(path: str, status: os.stat_result, values: Mapping[str, object]) -> None:
+    """Refuse a file that others may change, or read where it holds secrets."""
+    if not stat.S_ISREG(status.st_mode):
+        return
+    mode = f"(mode {stat.S_IMODE(status.st_mode):04o})"
+    who = writers(status)
+    if who:
+        raise OptionsError(
+            f"{shown(path, 4096)} may be written by {who} {mode}, and it says what code is run: "
+            "take that away with chmod go-w"
+        )
+    secrets = [name for name in SECRETS if values.get(name)]
+    if secrets and status.st_mode & stat.S_IROTH:
+        raise OptionsError(
+            f"{shown(path, 4096)} may be read by everybody {mode}, and `{secrets[0]}` in it is "
+            "secret: make it private with chmod 600"
+        )
 
 
 def flow_detail(quiet: bool, verbose: int) -> dict[str, object]:

@@ -13,6 +13,7 @@ from interceptor.filters.content import body_length, decoded_head
 from interceptor.filters.operators import flow_duration
 from interceptor.model.charsets import declared
 from interceptor.model.connections import format_address
+from interceptor.model.secrets import mask_url
 
 if TYPE_CHECKING:
     from interceptor.model.flow import Flow, HTTPFlow
@@ -117,7 +118,7 @@ def milliseconds_text(seconds: float) -> str:
 # The one line.
 
 
-def summary(flow: HTTPFlow, style: Style = PLAIN) -> str:
+def summary(flow: HTTPFlow, style: Style = PLAIN, reveal: bool = False) -> str:
     """Client, method, URL, status, content type, size and milliseconds of a flow that ended.
 
     The fields are always in this order, one space apart, ``-`` for what there is not. A flow that
@@ -125,7 +126,7 @@ def summary(flow: HTTPFlow, style: Style = PLAIN) -> str:
     without proof, because an option says so, in ``unverified``.
     """
     response = flow.response
-    start = _start(flow, style)
+    start = _start(flow, style, reveal)
     if response is None:
         fields = f"{start} - - -"
     else:
@@ -142,11 +143,11 @@ def summary(flow: HTTPFlow, style: Style = PLAIN) -> str:
     return fields + error_text(flow, style)
 
 
-def connect_summary(flow: HTTPFlow, style: Style = PLAIN) -> str:
+def connect_summary(flow: HTTPFlow, style: Style = PLAIN, reveal: bool = False) -> str:
     """The line of a CONNECT request: ``tunnel`` in the place of a status, or the refusal's."""
     if flow.response is not None and not 200 <= flow.response.status_code < 300:
         return summary(flow, style)
-    return f"{_start(flow, style)} tunnel"
+    return f"{_start(flow, style, reveal)} tunnel"
 
 
 def tcp_summary(flow: TCPFlow, style: Style = PLAIN) -> str:
@@ -214,13 +215,15 @@ def error_text(flow: Flow, style: Style) -> str:
     return f" {style.error}error: {code}{escape(cut(error.msg, VALUE_LIMIT))}{style.end}"
 
 
-def _start(flow: HTTPFlow, style: Style) -> str:
+def _start(flow: HTTPFlow, style: Style, reveal: bool) -> str:
     client = format_address(flow.client_conn.address)
     method, url = flow.request.method, flow.request.pretty_url
     if not method.isprintable():
         method = escape(method)
     if len(url) > URL_LIMIT:
         url = cut(url, URL_LIMIT)
+    if not reveal:
+        url = mask_url(url)
     if not url.isprintable():
         url = escape(url)
     return f"{style.dim}{client}{style.end} {style.strong}{method}{style.end} {url}"
@@ -246,6 +249,7 @@ _SECRETS: Final = frozenset(
         b"x-csrf-token",
     )
 )
+_WITH_URLS: Final = frozenset((b"referer", b"location", b"content-location", b"link", b"refresh"))
 _COOKIES: Final = frozenset((b"cookie", b"set-cookie"))
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9-]{0,30}) +\S")
 _COOKIE_ATTRIBUTES: Final = frozenset(
@@ -267,7 +271,7 @@ def masked(name: bytes, value: str) -> str:
         if lower == b"cookie":
             return ";".join([_masked_cookie(part) for part in (first, *rest)])
         return ";".join([_masked_cookie(first), *[_masked_attribute(part) for part in rest]])
-    return value
+    return mask_url(value) if lower in _WITH_URLS else value
 
 
 def _masked_cookie(part: str) -> str:
@@ -283,6 +287,8 @@ def _masked_attribute(part: str) -> str:
 def request_head(request: Request, style: Style = PLAIN, reveal: bool = False) -> Iterator[str]:
     """The lines of a request's head, each with ``>`` in front; ``reveal`` shows credentials."""
     target = cut(request.path if request.method != "CONNECT" else request.authority, URL_LIMIT)
+    if not reveal:
+        target = mask_url(target)
     first = f"{request.method} {target} {request.http_version}"
     yield f"{INDENT}> {style.strong}{escape(first)}{style.end}"
     yield from _fields(request, ">", style, reveal)

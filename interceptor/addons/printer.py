@@ -43,9 +43,10 @@ class Printer:
 
     The options it heeds: ``flow_detail`` (0 prints nothing, 1 a line, 2 the headers as well, and
     the messages of other protocols, 3 the bodies as well), ``view_filter`` and ``color``.
-    ``reveal`` shows the values of ``Authorization``, ``Cookie`` and the like. A CONNECT tunnel gets
-    its line when it is asked for, and another if it fails. A connection that is passed on as it is
-    gets one at its end, and so does a WebSocket.
+    ``reveal``, or the option ``show_secrets``, shows the values of ``Authorization``, ``Cookie``
+    and the like, and passwords in URLs. A CONNECT tunnel gets its line when it is asked for, and
+    another if it fails. A connection that is passed on as it is gets one at its end, and so does a
+    WebSocket.
 
     It only observes: bodies are not kept for its sake, so that as a rule it has none to print and
     none to search. `BodyPrinter` is for those, and `keep_printer` for choosing.
@@ -63,12 +64,13 @@ class Printer:
     ) -> None:
         self._output = output
         self._environment = os.environ if environment is None else environment
-        self._reveal = reveal
+        self._reveal = self._reveals = reveal
         self._detail = 1
         self._filter: Filter | None = None
         self._style = PLAIN
 
     def configure(self, options: Options, updated: set[str]) -> None:
+        self._reveal = self._reveals or options.show_secrets
         if "view_filter" in updated:
             self._filter = view_filter(options)
         if "color" in updated:
@@ -83,19 +85,19 @@ class Printer:
 
     def http_connect(self, flow: HTTPFlow) -> None:
         if self._chosen(flow):
-            self._print(flow, connect_summary(flow, self._style))
+            self._print(flow, connect_summary(flow, self._style, self._reveal))
 
     def response(self, flow: HTTPFlow) -> None:
         if self._chosen(flow):
-            self._print(flow, summary(flow, self._style))
+            self._print(flow, summary(flow, self._style, self._reveal))
 
     def error(self, flow: HTTPFlow) -> None:
         if self._chosen(flow):
-            self._print(flow, summary(flow, self._style))
+            self._print(flow, summary(flow, self._style, self._reveal))
 
     def websocket_end(self, flow: HTTPFlow) -> None:
         if self._chosen(flow):
-            self._output.write(websocket_summary(flow, self._style))
+            self._output.write(websocket_summary(flow, self._style, self._reveal))
 
     def tcp_end(self, flow: TCPFlow) -> None:
         if self._chosen(flow):

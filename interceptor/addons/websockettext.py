@@ -19,6 +19,7 @@ from interceptor.addons.flowtext import (
     size_text,
 )
 from interceptor.model.connections import format_address
+from interceptor.model.secrets import mask_url
 
 if TYPE_CHECKING:
     from interceptor.model.flow import HTTPFlow
@@ -28,7 +29,7 @@ _TEXT_BYTES: Final = 4 * BODY_COLUMNS
 """Bytes at the beginning of a text that are looked at: as many as its shown characters can have."""
 
 
-def websocket_summary(flow: HTTPFlow, style: Style = PLAIN) -> str:
+def websocket_summary(flow: HTTPFlow, style: Style = PLAIN, reveal: bool = False) -> str:
     """Client, ``WS``, URL, messages and bytes from either peer, close code, milliseconds.
 
     The line ends in who closed, ``client``, ``server`` or ``proxy``, and in what went wrong, if
@@ -36,7 +37,8 @@ def websocket_summary(flow: HTTPFlow, style: Style = PLAIN) -> str:
     """
     data = flow.websocket
     client = format_address(flow.client_conn.address)
-    url = escape(cut(flow.request.pretty_url, URL_LIMIT))
+    url = cut(flow.request.pretty_url, URL_LIMIT)
+    url = escape(url if reveal else mask_url(url))
     fields = (
         f"{style.dim}{client}{style.end} {style.strong}WS{style.end} {url} "
         f"{data.messages_from_client}/{data.messages_from_server} "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import shlex
+import stat
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +15,7 @@ from interceptor.errors import InterceptorError, ScriptError
 from interceptor.hooks.beside import Signature, files_beside, signature_of
 from interceptor.hooks.context import CURRENT, Binding, own_arguments
 from interceptor.hooks.tracebacks import cut_traceback
+from interceptor.model.ownership import writers
 
 _PUBLIC_CTX: Final = "interceptor.ctx"
 _serial = itertools.count(1)
@@ -80,7 +82,8 @@ class Script:
         try:
             # The source itself is compiled: what an older version was compiled to never counts.
             self._file_seen = signature_of(str(self.path))
-            code = compile(self.path.read_bytes(), str(self.path), "exec", dont_inherit=True)
+            source = self._read(binding.options.allow_writable_scripts)
+            code = compile(source, str(self.path), "exec", dont_inherit=True)
         except OSError as error:
             raise ScriptError(f"script {self.path}: {error.strerror or error}") from error
         except (SyntaxError, ValueError) as error:
@@ -101,6 +104,24 @@ class Script:
             CURRENT.reset(token)
         self._bind(module, binding)
         return module
+
+    def _read(self, allow_writable: bool) -> bytes:
+        """Return the source, unless others may change it: it runs with all that we may do."""
+        with open(self.path, "rb") as file:
+            if not allow_writable:
+                for what, status in (
+                    ("", os.fstat(file.fileno())),
+                    ("the folder of ", os.stat(self.directory)),
+                ):
+                    who = writers(status)
+                    if who:
+                        raise ScriptError(
+                            f"script {self.path}: {who} may write {what}it (mode "
+                            f"{stat.S_IMODE(status.st_mode):04o}), and so could run code here: "
+                            "take that away with chmod go-w, or set allow_writable_scripts",
+                            "script-writable",
+                        )
+            return file.read()
 
     def note_files(self) -> None:
         """Take what the files are now as what was loaded; see `signature`."""

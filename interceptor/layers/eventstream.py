@@ -12,6 +12,7 @@ from interceptor.errors import DecodeError, EventStreamError
 from interceptor.layers.bodies import Relay
 from interceptor.layers.buffering import EVENT_STREAM, media_type
 from interceptor.model.codings import Decoder
+from interceptor.model.secrets import mask_url
 from interceptor.model.sse import EventStream, ServerSentEvent
 from interceptor.wire.httpevents import NEED_DATA
 from interceptor.wire.sse import EventStreamParser, encode_event
@@ -176,7 +177,7 @@ class EventRelay(Relay):
             )
         log.warn(
             "{url}: {code}: an event is over sse_event_limit ({limit} bytes) and passes unseen",
-            url=self._flow.request.pretty_url,
+            url=mask_url(self._flow.request.pretty_url),
             code="sse-event-too-large",
             limit=limit,
             proxy=self._proxy,
@@ -246,7 +247,7 @@ def event_relay(
             raise
         log.warn(
             "{url}: {code}: {error}; its events pass unseen",
-            url=flow.request.pretty_url,
+            url=mask_url(flow.request.pretty_url),
             code=error.code,
             error=error,
             proxy=environment.proxy,

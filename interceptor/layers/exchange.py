@@ -33,6 +33,7 @@ from interceptor.layers.failures import (
 from interceptor.layers.task import Task
 from interceptor.model.body import Body
 from interceptor.model.flow import KILLED_MESSAGE, Error, HTTPFlow
+from interceptor.model.secrets import mask_url
 from interceptor.net.deadline import Deadline
 from interceptor.wire.httpevents import NEED_DATA, Data
 
@@ -413,7 +414,7 @@ class HTTPExchange:
         if self._destination(self.flow.request) != before:
             self.log.error(
                 "{url}: the destination of a streamed request was changed after it was sent",
-                url=self.flow.request.url,
+                url=mask_url(self.flow.request.url),
                 proxy=self._layer.context.environment.proxy,
             )
         if self.flow.killed:
@@ -478,7 +479,7 @@ class HTTPExchange:
         if response.body_size > settings.body_size_limit:
             self.log.warn(
                 "{url}: the response is over body_size_limit and streams on",
-                url=self.flow.request.url,
+                url=mask_url(self.flow.request.url),
                 proxy=self._layer.context.environment.proxy,
             )
         return False

@@ -17,6 +17,7 @@ from interceptor.errors import (
 from interceptor.hooks.tracebacks import cut_traceback
 from interceptor.model.connections import ClientConnection, format_address
 from interceptor.model.http import Request, Response
+from interceptor.model.secrets import mask_url
 
 
 class KilledError(InterceptorError):
@@ -133,11 +134,11 @@ def tell_failed(log: Logger, flow: Any, error: Exception, proxy: object) -> None
     code, _, message = describe(error)
     if code == "internal-error":
         # Called where the error is handled: it is the one that the log shows.
-        log.failure("{url}: unexpected error", url=flow.request.url, proxy=proxy)
+        log.failure("{url}: unexpected error", url=mask_url(flow.request.url), proxy=proxy)
     elif isinstance(error, StreamCallableError):
         log.error(
             "{url}: a stream callable failed\n{traceback}",
-            url=flow.request.pretty_url,
+            url=mask_url(flow.request.pretty_url),
             traceback=error.traceback,
             proxy=proxy,
         )
@@ -145,7 +146,7 @@ def tell_failed(log: Logger, flow: Any, error: Exception, proxy: object) -> None
         "{client} {method} {url}: {code}: {message}",
         client=format_address(flow.client_conn.address),
         method=flow.request.method,
-        url=flow.request.pretty_url,
+        url=mask_url(flow.request.pretty_url),
         code=code,
         message=message,
         of_flow=True,

@@ -16,6 +16,7 @@ from interceptor.layers.hooking import run_hook
 from interceptor.layers.websocketpeer import WebSocketPeer
 from interceptor.model.connections import format_address
 from interceptor.model.flow import KILLED_MESSAGE, Error
+from interceptor.model.secrets import mask_url
 from interceptor.model.websocket import ABNORMAL, CLOSE, DATA_TYPES, PONG, WebSocketData
 from interceptor.net.gate import BACKLOG, SETUP
 from interceptor.wire.websocket import WebSocketError, WebSocketLimits, WebSocketReader
@@ -550,7 +551,7 @@ class WebSocketRelay:
         self.log.info(
             "{client} {url}: {code}: {message}",
             client=format_address(flow.client_conn.address),
-            url=flow.request.pretty_url,
+            url=mask_url(flow.request.pretty_url),
             code=code,
             message=message,
             of_flow=True,

@@ -70,6 +70,11 @@ CORE_OPTIONS: Final[tuple[Option, ...]] = (
             "split by the rules of the shell.",
         ),
         flag("script_reload", True, "Load a script again when its file changes."),
+        flag(
+            "allow_writable_scripts",
+            False,
+            "Load scripts that others than their owner may write, or whose folder they may write.",
+        ),
         choice(
             "script_error_policy",
             ("continue", "kill"),
@@ -517,6 +522,11 @@ CORE_OPTIONS: Final[tuple[Option, ...]] = (
             None,
             "Filter expression that chooses which flows are printed.",
             optional=True,
+        ),
+        flag(
+            "show_secrets",
+            False,
+            "Print credentials, cookies, and passwords in URLs as they are.",
         ),
         choice(
             "log_level",

@@ -49,6 +49,15 @@ class PrinterTests(SynchronousTestCase):
         self.clock.turn()
         return self.stream.getvalue()
 
+    def test_secrets_are_shown_if_asked_for(self):
+        flow = answered()
+        flow.request.path = "/?access_token=hush"
+        flow.request.headers["Cookie"] = "sid=hush"
+        for show, count in ((False, 0), (True, 3)):
+            printer = self.printer(flow_detail=2, show_secrets=show)
+            printer.response(flow)
+            self.assertEqual(self.printed().count("hush"), count)
+
     def test_a_line_for_each_flow(self):
         printer = self.printer()
         printer.response(answered())
