@@ -25,7 +25,7 @@ class Context:
         "client_conn",
         "environment",
         "layers",
-        "mode",
+        "mode_spec",
         "seen",
         "server_conn",
         "session",
@@ -42,13 +42,18 @@ class Context:
     ) -> None:
         self.environment = environment
         self.session = session
-        self.mode = mode
+        self.mode_spec = mode
         self.client_conn = client_conn
         self.server_conn = server_conn
         self.layers: list[Layer] = []
         self.seen = b""
         # The Via fields of the CONNECT that asked for what is in the tunnel.
         self.via: tuple[str, ...] = ()
+
+    @property
+    def mode(self) -> str:
+        """The mode of the listener that accepted the client, as `Flow.mode` has it."""
+        return self.mode_spec.name
 
     @property
     def options(self) -> Options:
@@ -91,8 +96,8 @@ class Layer:
         return self.context.layers
 
     @property
-    def mode(self) -> ModeSpec:
-        """The mode of the listener that accepted the client."""
+    def mode(self) -> str:
+        """The mode of the listener that accepted the client, such as ``socks5``."""
         return self.context.mode
 
     @property

@@ -58,7 +58,7 @@ class Conversation:
         self._over = False
         address = layer.address
         self.flow = MessageFlow(
-            context.client_conn, ServerConnection(address), context.mode.name, self, type=layer.name
+            context.client_conn, ServerConnection(address), context.mode, self, type=layer.name
         )
 
     async def begin(self) -> None:

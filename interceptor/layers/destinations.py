@@ -98,8 +98,10 @@ def named_layer(
     layers = context.environment.hooks.declared.layers
     if not layers:
         return None
-    if context.mode.names_layer:
-        found: Layer = mode_layer(context.mode, layers)[0].factory(context, server, destination)
+    if context.mode_spec.names_layer:
+        found: Layer = mode_layer(context.mode_spec, layers)[0].factory(
+            context, server, destination
+        )
         return found
     names: list[str] | None = None
     for layer in layers.values():

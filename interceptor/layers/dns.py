@@ -197,7 +197,7 @@ class DNSServerProtocol(SideProtocol):
         exchange = DNSExchange(
             context.environment,
             context.client_conn,
-            context.mode.name,
+            context.mode,
             request,
             "tcp",
             self._servers,
@@ -211,7 +211,7 @@ class DNSServerProtocol(SideProtocol):
         if self._destination is not None:
             _, host, port = self._destination
             return ((host.decode("utf-8", "surrogateescape"), port),)
-        return self._context.environment.name_servers.of_mode(self._context.mode)
+        return self._context.environment.name_servers.of_mode(self._context.mode_spec)
 
     def _malformed(self, message: bytes, error: RemoteProtocolError) -> None:
         self.log.info(

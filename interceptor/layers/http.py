@@ -69,9 +69,9 @@ class HTTPLayer(Layer):
         self.is_proxy = destination is None
         self.rewrite_host = rewrite_host
         # Clients that know of no proxy can ask for its own page by that alone.
-        self._looks_at_host = rewrite_host or context.mode.kind == "transparent"
+        self._looks_at_host = rewrite_host or context.mode_spec.kind == "transparent"
         self.servers: ServerPool = context.session.servers
-        self.mode_name = context.mode.name
+        self.mode_name = context.mode
         self.server = server
         # By whom, and by which field, the connection's last request was let in.
         self._admitted: tuple[ProxyAuthentication, bytes] | None = None

@@ -46,7 +46,7 @@ _PERHAPS_HTTP = re.compile(_START + rb"{0,64}+(?:[ \t][^\r\n]{0,8192})?\Z")
 
 def first_layer(context: Context, data: bytes) -> Layer | None:
     """Return what a client speaks to the proxy itself, or None where more bytes are needed."""
-    mode = context.mode
+    mode = context.mode_spec
     destination = mode_destination(mode, context.environment.hooks.declared.layers)
     named = by_name(mode)
     if data[0] == 0x16 and not context.client_conn.tls_established:
@@ -125,7 +125,7 @@ def _raw_layer(
     With ``encrypted`` TLS with the client means TLS with the server. Where there are several
     backends, one of them may be meant by a request of HTTP.
     """
-    named = by_name(context.mode)
+    named = by_name(context.mode_spec)
     if not context.client_conn.tls_established:
         tls = looks_like_tls(data)
         if tls is None:
@@ -171,9 +171,9 @@ def starttls_layer(
 
 
 def _http_layer(context: Context, server: ServerSide | None, destination: Destination) -> Layer:
-    if by_name(context.mode):
+    if by_name(context.mode_spec):
         return BackendHTTPLayer(context, destination, server=server)
-    rewrite_host = context.mode.kind == "reverse"
+    rewrite_host = context.mode_spec.kind == "reverse"
     return HTTPLayer(context, destination, server=server, rewrite_host=rewrite_host)
 
 

@@ -79,7 +79,7 @@ class TCPExchange(Joint):
         self._backlog = 0
         # What hooks are looking at.
         self._asked: TCPMessage | None = None
-        self.flow = TCPFlow(context.client_conn, ServerConnection(None), context.mode.name, self)
+        self.flow = TCPFlow(context.client_conn, ServerConnection(None), context.mode, self)
         if passthrough is not None:
             self.flow.metadata["passthrough"] = passthrough
 

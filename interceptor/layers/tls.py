@@ -159,7 +159,7 @@ class TLSLayer(Layer):
         assert host is not None
         servers = self.context.session.servers
         sni = hello.sni
-        if self.context.mode.kind == "reverse":
+        if self.context.mode_spec.kind == "reverse":
             # What the client calls us is not what the server is called.
             sni = None if is_address(host) else host
         offer = Offer(sni or host, sni, self._spoken(hello.alpn))
@@ -250,7 +250,7 @@ class TLSLayer(Layer):
         host, _ = self._place()
         sockname = self.context.client_conn.sockname
         ours = None if sockname is None else sockname[0]
-        known = (ours, host) if self.context.mode.kind == "reverse" else (host, ours)
+        known = (ours, host) if self.context.mode_spec.kind == "reverse" else (host, ours)
         for name in (hello.sni, *known):
             if name:
                 return (name,)

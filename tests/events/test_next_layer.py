@@ -61,7 +61,7 @@ class ProposedTests(EventTestCase):
         self.assertEqual(layer.name, "http")
         context = layer.context
         self.assertIs(context.options, proxy.options)
-        self.assertEqual(context.mode.kind, "regular")
+        self.assertEqual(context.mode, "regular")
         self.assertEqual(context.client_conn.sockname, ("proxy.test", 8080))
         self.assertIsNone(context.server_conn.address)
         for name in ("client_conn", "server_conn", "options", "layers", "mode"):
