@@ -217,9 +217,10 @@ class HTTP1ServerCodec(HTTP1Codec):
     def _bad_request_line(self, head: bytes, start: int) -> RemoteProtocolError:
         line = head[start : head.index(b"\n", start) + 1]
         if _ANY_VERSION.fullmatch(line) is not None and b" HTTP/1." not in line:
-            return RemoteProtocolError(
-                f"the version of {line[:200]!r} is not supported", "version-unsupported", 505
-            )
+            problem = f"the version of {line[:200]!r} is not supported"
+            if line.startswith(b"PRI * "):
+                problem = "HTTP/2 without TLS is accepted with h2_cleartext only"
+            return RemoteProtocolError(problem, "version-unsupported", 505)
         problem = f"{line[:200]!r} is no request line"
         if head.startswith((b"PROXY ", b"\0\r\nQUIT\n"), start):
             # What is left of its version 2, whose first bytes are empty lines.

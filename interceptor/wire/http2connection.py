@@ -74,7 +74,8 @@ class HTTP2Codec(HTTP2Reader):
                 raise too_short(announced)
         stream.send_window -= length
         self._send_window -= length
-        self._messages += 1
+        # Whatever the size of its frames, what is much gives the peer much to do.
+        self._messages += 1 + (length >> 14)
         most = self._send_frame
         out = self._out
         flags = frames.END_STREAM if end_stream else 0

@@ -27,13 +27,15 @@ Settings = tuple[tuple[int, int], ...]
 class Rate:
     """How often a peer may do what costs it nothing: ``burst`` at once, ``per_second`` on and on.
 
-    ``per_message`` come on top for each frame of a message, sent or received, so that what goes
-    along with real work is not taken for a flood.
+    ``per_message`` come on top for each frame of a message, sent or received, and for each 16 KiB
+    sent, so that what goes along with real work is not taken for a flood. Up to ``saved`` of those
+    are kept beyond ``burst``, where a peer does later what much work at once gives it to do.
     """
 
     burst: int
     per_second: int
     per_message: int = 0
+    saved: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ class HTTP2Limits:
     settings: Rate = Rate(50, 5)
     pings: Rate = Rate(100, 10, 2)
     empty_frames: Rate = Rate(100, 10)
-    window_updates: Rate = Rate(1000, 100, 4)
+    window_updates: Rate = Rate(1000, 100, 16, 65536)
     idle_frames: Rate = Rate(500, 50, 4)
 
     def settings_for_clients(self, connect_protocol: bool) -> Settings:
@@ -120,11 +122,11 @@ class Budget:
         """
         rate = self._rate
         left = self._left - 1.0
-        if left < rate.burst - 1:
-            if self._last is not None and now > self._last:
-                left += (now - self._last) * rate.per_second
-            left += (messages - self._messages) * rate.per_message
-        self._left = min(left, rate.burst - 1.0)
+        full = rate.burst - 1.0
+        if left < full and self._last is not None and now > self._last:
+            left = min(left + (now - self._last) * rate.per_second, full)
+        left += (messages - self._messages) * rate.per_message
+        self._left = min(left, full + rate.saved)
         self._last = now
         self._messages = messages
         return left < 0.0

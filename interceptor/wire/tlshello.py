@@ -67,7 +67,8 @@ class ClientHello:
     The reserved values of RFC 8701 (GREASE) are left out of every list; ``grease`` tells that there
     were some, and ``raw`` has them. ``raw`` is the hello as received, with its records' headers.
 
-    ``sni`` is the name as sent, printable ASCII, or None. ``versions`` holds numbers such as
+    ``sni`` is the name as sent, printable ASCII, or None; a port behind it, which some programs
+    written in Go add and no server needs, is left out. ``versions`` holds numbers such as
     `TLS_1_3`; a client without the extension supported_versions offers all versions up to the one
     that then stands there. ``extensions`` are type numbers. ``has_ech`` tells that
     encrypted_client_hello is there: ``sni`` may then be the name of a front.
@@ -332,6 +333,9 @@ def _server_name(data: bytes) -> str | None:
             raise _malformed("server_name has no or several host names")
         if not all(0x20 < byte < 0x7F for byte in name):
             raise _malformed("server_name holds characters that no host name has")
+        host, colon, port = name.rpartition(b":")
+        if colon and host and port.isdigit() and b":" not in host:
+            name = host
         found = name.decode("ascii")
     return found
 

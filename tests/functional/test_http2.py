@@ -191,7 +191,15 @@ class BulkTests(HTTP2TestCase):
             f"reverse:http://localhost:{port}", f"reverse:http://localhost:{ports.http1}"
         )
         front, files = (f"https://localhost:{each.port}" for each in proxy.listeners)
-        shared = [curl, "-sS", "--http2", "--max-time", "200", "--cacert", self.ca_file]
+        shared: list[str | Path] = [
+            curl,
+            "-sS",
+            "--http2",
+            "--max-time",
+            "200",
+            "--cacert",
+            self.ca_file,
+        ]
         assert proxy.process.transport is not None
         pid = proxy.process.transport.pid
         await self.check_program(*shared, "-o", "out", f"{front}/")
@@ -297,6 +305,24 @@ class LoadTests(HTTP2TestCase):
         proxy = await self.start_tls_proxy(f"reverse:https://localhost:{ports.tls}")
         await self.load(f"https://localhost:{proxy.port}/small", 2000, "-c", "4", "-m", "5")
         self.assertNotIn("warn", proxy.log)
+
+
+class HeyTests(HTTP2TestCase):
+    """hey, whose HTTP/2 is that of Go. It writes the port into the name that it sends for TLS."""
+
+    async def test_both_modes(self):
+        hey = require("hey")
+        ports = await start_nginx(self)
+        self.write("served/large", LARGE)
+        proxy = await self.start_marking_proxy("regular", f"reverse:https://localhost:{ports.tls}")
+        front = f"https://localhost:{proxy.listeners[1].port}"
+        for url, way in ((f"https://localhost:{ports.tls}", ["-x", proxy.url]), (front, [])):
+            completed = await self.check_program(
+                hey, "-h2", "-n", "200", "-c", "10", *way, f"{url}/large"
+            )
+            report = completed.out.decode()
+            self.assertIn("[200]\t200 responses", report, completed.err)
+            self.assertNotIn("Error distribution", report)
 
 
 HTTPX = """

@@ -72,6 +72,11 @@ class BudgetTests(SynchronousTestCase):
         self.assertFalse(budget.spend(0.0, 11))
         self.assertTrue(budget.spend(0.0, 11))
 
+    def test_work_is_saved(self):
+        budget = Budget(Rate(1, 0, 2, 3))
+        found = [budget.spend(0.0, 10) for _ in range(5)]
+        self.assertEqual(found, [False] * 4 + [True])
+
     def test_a_clock_that_goes_back(self):
         budget = Budget(Rate(1, 1))
         budget.spend(100.0, 0)
@@ -117,6 +122,19 @@ class FloodTests(SynchronousTestCase):
     def test_window_updates(self):
         codec = new_server(window_updates=self.rate)
         self.check("h2-window-flood", codec, lambda n: window_update(0, 1))
+
+    def test_window_updates_for_each_4_kib(self):
+        """What clients written in Go do: both windows are opened for each little that is read."""
+        for size in (1000, 16 << 20):
+            codec = new_server(window_updates=Rate(10, 0, 16, 65536))
+            feed(codec, headers(1, GET, True) + window_update(0, 1 << 30))
+            feed(codec, window_update(1, 1 << 30))
+            codec.send_response(1, new_request(), new_response(), False, None)
+            for _ in range((1 << 24) // size):
+                codec.send_data(1, bytes(size), False)
+            updates = window_update(0, 4096) + window_update(1, 4096)
+            result = feed(codec, updates * 4096)
+            self.assertIsNone(result.error)
 
     def test_empty_data(self):
         for frame in (data(1, b""), data(1, b"", padding=9)):

@@ -223,6 +223,17 @@ class MadeTests(SynchronousTestCase):
         for name in (b"EXAMPLE.com", b"_a.example", b"example.com.", b"127.0.0.1", b"[::1]"):
             self.assertEqual(read_hello(hello(server_name(name))).sni, name.decode())
 
+    def test_ports_are_left_out(self):
+        for name, wanted in (
+            (b"a.example:8443", "a.example"),
+            (b"127.0.0.1:80", "127.0.0.1"),
+            (b"a.example:", "a.example:"),
+            (b":80", ":80"),
+            (b"::1", "::1"),
+            (b"a:b", "a:b"),
+        ):
+            self.assertEqual(read_hello(hello(server_name(name))).sni, wanted)
+
     def test_unknown_versions_are_kept(self):
         found = read_hello(hello(extension(43, vector(numbers(0x7F1C, 0x0304), 1))))
         self.assertEqual(found.versions, (0x7F1C, TLS_1_3))
