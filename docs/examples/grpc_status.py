@@ -2,7 +2,6 @@ from interceptor import ctx
 
 
 def response(flow):
-    response = flow.response
-    status = (response.trailers or {}).get("grpc-status") or response.headers.get("grpc-status")
-    if status not in (None, "0"):
+    status = flow.response.grpc_status
+    if status:
         ctx.log.warn(f"{flow.request.path} failed with gRPC status {status}")

@@ -123,10 +123,12 @@ def summary(flow: HTTPFlow, style: Style = PLAIN, reveal: bool = False) -> str:
 
     The fields are always in this order, one space apart, ``-`` for what there is not. A flow that
     failed ends in ``error:``, the error's code and its message; one whose server was trusted
-    without proof, because an option says so, in ``unverified``.
+    without proof, because an option says so, in ``unverified``; a gRPC call that
+    failed has its status.
     """
     response = flow.response
     start = _start(flow, style, reveal)
+    kind = None
     if response is None:
         fields = f"{start} - - -"
     else:
@@ -138,6 +140,10 @@ def summary(flow: HTTPFlow, style: Style = PLAIN, reveal: bool = False) -> str:
         )
     duration = flow_duration(flow)
     fields += " -" if duration is None else f" {milliseconds_text(duration)}"
+    if kind is not None and kind[:16] == b"application/grpc" and response is not None:
+        grpc = response.grpc_status
+        if grpc:
+            fields += f" {style.error}grpc-status: {grpc}{style.end}"
     if flow.server_conn.ssl_verification_error is not None and flow.error is None:
         fields += f" {style.error}unverified{style.end}"
     return fields + error_text(flow, style)

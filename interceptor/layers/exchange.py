@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 _IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
 """RFC 9110 section 9.2.2."""
 
+_MOST_TRIES = 4
+
 
 class HTTPExchange:
     """Takes one request from a client's stream to a server's stream, and the response back.
@@ -297,7 +299,7 @@ class HTTPExchange:
 
     async def _forward(self, gathered: bool) -> None:
         flow = self.flow
-        retried = False
+        tries = 1
         while True:
             request = flow.request
             destination = self._destination(request)
@@ -305,7 +307,7 @@ class HTTPExchange:
             whole = gathered and not callable(request.stream)
             safe = whole and request.method_bytes in _IDEMPOTENT
             server = await self._layer.servers.acquire(
-                destination, flow, fresh=retried, careful=not safe
+                destination, flow, fresh=tries > 1, careful=not safe
             )
             self._server = server
             flow.server_conn = server.server_conn
@@ -314,8 +316,10 @@ class HTTPExchange:
                 head = await self._response_head(server)
             except UpstreamError as error:
                 stale = server.reused and not server.response_begun
-                again = server.unprocessed if whole else False
-                if retried or not (again or (stale and safe and self._settings.retry_stale)):
+                # What a server has not looked at may be sent again more than once.
+                again = server.unprocessed and tries < _MOST_TRIES if whole else False
+                stale = stale and safe and tries == 1 and self._settings.retry_stale
+                if not (again or stale):
                     raise
                 self._end_pump()
                 server.abort("stale")
@@ -324,7 +328,7 @@ class HTTPExchange:
                     error=error,
                     proxy=self._layer.context.environment.proxy,
                 )
-                retried = True
+                tries += 1
                 continue
             break
         await self._receive(server, head)

@@ -18,7 +18,7 @@ from interceptor.layers.http2stream import HTTP2Stream
 from interceptor.layers.http2transport import StreamTransport
 from interceptor.layers.serverside import server_side
 from interceptor.model.connections import format_address
-from interceptor.wire.http2events import AltSvc, GoAway
+from interceptor.wire.http2events import AltSvc, GoAway, SettingsChanged
 from interceptor.wire.http2frames import CANCEL, NO_ERROR, error_name
 from interceptor.wire.httpevents import ResponseHead
 
@@ -236,9 +236,10 @@ class HTTP2ClientProtocol(HTTP2Protocol):
                     proxy=self._pool.proxy,
                 )
             self._leave()
-        else:
+            return
+        if type(event) is SettingsChanged:
             self._pool.settings_changed(self, self._route)
-            self.room()
+        self.room()
 
     def _alternative(self, stream: HTTP2ClientStream | None, event: AltSvc) -> None:
         streams = self.streams.values() if stream is None else (stream,)

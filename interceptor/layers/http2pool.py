@@ -39,6 +39,8 @@ class HTTP2Pool:
         self._shared: dict[Route, list[HTTP2ClientProtocol]] = {}
         self._connecting: dict[Route, list[Deferred[None]]] = {}
         self._waiting: dict[Route, list[Deferred[None]]] = {}
+        # How many streams servers allowed on their last connection: on the next one they do, too.
+        self._allowed: dict[Route, int] = {}
         # Routes whose server speaks HTTP/1: connections to them are nobody else's affair.
         self._alone: set[Route] = set()
 
@@ -135,6 +137,7 @@ class HTTP2Pool:
                     mirrored_connection_window=settings.h2_connection_window,
                 )
         codec = HTTP2ClientCodec(limits, cast(Mode, settings.http_framing), mirror)
+        codec.assumed_streams = max(1, min(self._allowed.get(route, 100), 100))
         protocol = HTTP2ClientProtocol(
             side.server_conn, settings, environment.clock.seconds, codec, self, route
         )
@@ -169,6 +172,7 @@ class HTTP2Pool:
 
     def settings_changed(self, protocol: HTTP2ClientProtocol, route: Route) -> None:
         """A server has said what it can: let the client know what concerns it."""
+        self._allowed[route] = protocol.codec.allowed_streams
         self.may_open(route)
         if self.client is not None and protocol.codec.connect_protocol:
             self.client.offer_connect_protocol()

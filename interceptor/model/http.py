@@ -519,6 +519,18 @@ class Response(Message):
         before = self.headers.get_all("set-cookie")
         self.headers.set_all("Set-Cookie", cookies.format_set_cookies(pairs, before))
 
+    @property
+    def grpc_status(self) -> int | None:
+        """The status of a gRPC call, 0 for success; None where there is none, or not yet.
+
+        It is in the trailers, or among the headers where there was nothing else to send.
+        """
+        for fields in (self.trailers, self.headers):
+            value = None if fields is None else fields.get_bytes(b"grpc-status")
+            if value is not None:
+                return int(value) if value.isdigit() and len(value) < 4 else None
+        return None
+
     def refresh(self, now: float | None = None) -> None:
         """Make a response that is sent again look new.
 

@@ -22,8 +22,6 @@ from interceptor.wire.http2state import Stream
 from interceptor.wire.http2write import AS_ANNOUNCED, pseudo_headers
 from interceptor.wire.httpevents import EndOfMessage, ResponseHead, StreamReset
 
-_ASSUMED_STREAMS = 100
-
 
 class HTTP2ClientCodec(HTTP2Codec):
     """Faces a server: writes requests, reads their responses.
@@ -35,6 +33,8 @@ class HTTP2ClientCodec(HTTP2Codec):
     _is_client = True
     mirrored_exactly = True
     _priority = b""
+    assumed_streams = 100
+    """How many streams the server is thought to allow, until its settings are there."""
 
     def __init__(self, limits: HTTP2Limits, mode: Mode, mirror: HTTP2Mirror | None = None) -> None:
         if mirror is None:
@@ -73,8 +73,7 @@ class HTTP2ClientCodec(HTTP2Codec):
             self._error is None
             and self._goaway_received is None
             and self._next_id < frames.MAX_STREAM_ID
-            and len(self._streams)
-            < self._peer.get(frames.MAX_CONCURRENT_STREAMS, self._default_streams)
+            and len(self._streams) < self.allowed_streams
         )
 
     @property
@@ -85,7 +84,12 @@ class HTTP2ClientCodec(HTTP2Codec):
     @property
     def _default_streams(self) -> int:
         # RFC 9113 section 6.5.2: no limit, once the server's settings are known to have none.
-        return _ASSUMED_STREAMS if self._peer_settings is None else frames.MAX_STREAM_ID
+        return self.assumed_streams if self._peer_settings is None else frames.MAX_STREAM_ID
+
+    @property
+    def allowed_streams(self) -> int:
+        """How many streams the server allows at once."""
+        return self._peer.get(frames.MAX_CONCURRENT_STREAMS, self._default_streams)
 
     @property
     def connect_protocol(self) -> bool:

@@ -48,6 +48,14 @@ class SummaryTests(SynchronousTestCase):
         flow.server_conn.ssl_verification_error = "the certificate has expired"
         self.assertTrue(summary(flow).endswith(" 500ms unverified"))
 
+    def test_grpc_call_that_failed(self):
+        flow = answered(headers={"Content-Type": "application/grpc"})
+        assert flow.response is not None
+        flow.response.trailers = Headers([(b"grpc-status", b"0")])
+        self.assertTrue(summary(flow).endswith(" 500ms"))
+        flow.response.trailers = Headers([(b"grpc-status", b"5")])
+        self.assertTrue(summary(flow).endswith(" 500ms grpc-status: 5"))
+
     def test_no_content_type(self):
         self.assertIn(" 204 - 0b 500ms", summary(answered(status=204)))
 

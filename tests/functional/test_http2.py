@@ -299,6 +299,12 @@ class LoadTests(HTTP2TestCase):
         )
         await self.load(f"{proxy.url}/small", 2000, "-c", "4", "-m", "10")
 
+    async def test_server_that_allows_one_stream(self):
+        port = await start_nghttpd(self, "-m", "1")
+        self.write("served/small", b"x" * 1000)
+        proxy = await self.start_tls_proxy(f"reverse:https://localhost:{port}")
+        await self.load(f"https://localhost:{proxy.port}/small", 1000, "-c", "2", "-m", "100")
+
     async def test_server_that_is_tired_after_ten_requests(self):
         ports = await start_nginx(self, keepalive_requests=10)
         self.write("served/small", b"x" * 1000)

@@ -122,6 +122,37 @@ class FewStreamsTests(SharingTestCase):
         origin.go()
         self.assertEqual(len(origin.requests), 8)
 
+    def test_refused_more_than_once(self):
+        refused: list[int] = []
+
+        def answer(peer: H2Peer, stream: int) -> None:
+            if len(refused) < 3:
+                refused.append(stream)
+                peer.h2.reset_stream(stream, REFUSED)
+                peer.flush()
+            else:
+                ok(peer, stream)
+
+        # Its body is gathered for the hooks, so that it can be sent again.
+        proxy = self.proxy(EventRecorder())
+        origin = H2Origin(proxy, answer)
+        client = H2Client(proxy)
+        stream = client.request(method="POST", body=b"once")
+        self.assertEqual(client.status(stream), b"200")
+        self.assertEqual(len(origin.requests), 4)
+
+    def test_refused_for_ever(self):
+        def answer(peer: H2Peer, stream: int) -> None:
+            peer.h2.reset_stream(stream, REFUSED)
+            peer.flush()
+
+        proxy = self.proxy()
+        origin = H2Origin(proxy, answer)
+        client = H2Client(proxy)
+        stream = client.request()
+        self.assertEqual(client.resets, {stream: REFUSED})
+        self.assertEqual(len(origin.requests), 4)
+
     def test_no_stream_in_time(self):
         proxy = self.proxy(recorder := EventRecorder(), read_timeout=5.0)
         origin = H2Origin(proxy, host="full.test", max_concurrent_streams=1)

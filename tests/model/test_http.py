@@ -421,6 +421,15 @@ class RequestConvenienceTests(SynchronousTestCase):
 
 
 class ResponseTests(SynchronousTestCase):
+    def test_grpc_status(self) -> None:
+        made = Response.make()
+        self.assertIsNone(made.grpc_status)
+        for value, status in (("0", 0), ("14", 14), ("-1", None), ("x", None), ("9" * 99, None)):
+            made.headers["grpc-status"] = value
+            self.assertEqual(status, made.grpc_status)
+        made.trailers = Headers([(b"Grpc-Status", b"5")])
+        self.assertEqual(5, made.grpc_status)
+
     def test_make(self) -> None:
         made = Response.make(404, b"no", {"Content-Type": "text/plain"})
         self.assertEqual(404, made.status_code)
