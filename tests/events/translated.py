@@ -446,7 +446,10 @@ class TranslatedProxy(MemoryProxy):
         self.names = Names()
         super().__init__(*addons, **options)
 
-    def client(self, chunk: int | None = None) -> MemoryClient:
+    def client(
+        self, chunk: int | None = None, address: tuple[str, int] | None = None
+    ) -> MemoryClient:
+        assert address is None, "translated clients have no address of their own"
         kind = TranslatedClient if self.front else PlainClient
         return kind(self, chunk, self.names)
 
