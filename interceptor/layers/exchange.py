@@ -29,6 +29,7 @@ from interceptor.layers.failures import (
     put_back,
     response_removed,
     tell_failed,
+    went_stale,
 )
 from interceptor.layers.task import Task
 from interceptor.model.body import Body
@@ -315,7 +316,7 @@ class HTTPExchange:
                 self._send_request(server, request, gathered)
                 head = await self._response_head(server)
             except UpstreamError as error:
-                stale = server.reused and not server.response_begun
+                stale = went_stale(server, error)
                 # What a server has not looked at may be sent again more than once.
                 again = server.unprocessed and tries < _MOST_TRIES if whole else False
                 stale = stale and safe and tries == 1 and self._settings.retry_stale

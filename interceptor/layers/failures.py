@@ -103,6 +103,18 @@ def response_removed() -> LocalProtocolError:
     return LocalProtocolError("a hook removed the response", "response-removed")
 
 
+_NOT_STALE = frozenset(("read-timeout", "write-timeout", "total-timeout", "stream-reset"))
+
+
+def went_stale(server: Any, error: UpstreamError) -> bool:
+    """Whether a server may have closed a connection that was kept just when it was used again.
+
+    A server that is slow, or that refuses a request, has it already.
+    """
+    used: bool = server.reused
+    return used and not server.response_begun and error.code not in _NOT_STALE
+
+
 def put_back(
     flow: Any, request: Request, client_conn: ClientConnection, error: Exception
 ) -> Exception:

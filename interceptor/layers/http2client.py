@@ -232,7 +232,7 @@ class HTTP2ClientProtocol(HTTP2Protocol):
                     "{server} goes away: {code}: {debug}",
                     server=format_address(self.server_conn.address),
                     code=error_name(event.code),
-                    debug=event.debug[:200].decode("ascii", "backslashreplace"),
+                    debug=ascii(event.debug[:200])[1:],
                     proxy=self._pool.proxy,
                 )
             self._leave()

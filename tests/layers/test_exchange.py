@@ -681,6 +681,21 @@ class StaleTests(ExchangeTestCase):
         self.assertEqual(response.status_code, 502)
         self.assertEqual([each.method for each in origin.requests], ["GET", "POST"])
 
+    def test_server_that_is_slow_is_not_asked_again(self):
+        for option, code in (("read_timeout", "read-timeout"), ("total_timeout", "total-timeout")):
+            proxy, client, recorder = self.started(**{option: 3})
+            origin = proxy.origin().respond(OK)
+            client.send(GET)
+            client.take()
+            origin._answers[:] = [lambda request: None]
+            client.send(GET)
+            proxy.advance(3)
+            response = client.response()
+            assert response is not None
+            self.assertEqual(response.status_code, 504)
+            self.assertEqual(recorder.arguments("error")[0].error.code, code)
+            self.assertEqual(len(origin.requests), 2)
+
     def test_connection_that_closed_before_is_not_used(self):
         proxy, client, _ = self.started()
         origin = proxy.origin().respond(OK)
