@@ -13,6 +13,7 @@ from interceptor.net.memory import RecorderFactory
 from interceptor.testing import MemoryProxy
 from tests.events import (
     test_buffering,
+    test_client_connection,
     test_connect,
     test_ends,
     test_expect,
@@ -30,6 +31,7 @@ from tests.events.translated import BackPeer, TranslatedProxy
 
 _MODULES = (
     test_buffering,
+    test_client_connection,
     test_connect,
     test_ends,
     test_expect,
@@ -44,8 +46,7 @@ _MODULES = (
 
 
 _ELSEWHERE = {
-    # Not about HTTP, or about the connection that carries it whatever the version.
-    "test_client_connection",
+    # Not about HTTP, or about what is there before it is known what the client speaks.
     "test_dns",
     "test_lifecycle",
     "test_next_layer",
@@ -214,7 +215,8 @@ def _variants(module: ModuleType) -> None:
     for name, case in vars(module).items():
         if isinstance(case, type) and issubclass(case, EventTestCase) and case is not EventTestCase:
             for way, arguments in _WAYS.items():
-                title = module.__name__.rpartition("_")[2].title()
+                words = module.__name__.rpartition(".")[2].split("_")[1:]
+                title = "".join(word.title() for word in words)
                 variant = f"{title}{name.removesuffix('Tests')}{way}Tests"
                 globals()[variant] = _variant(case, variant, arguments)
 

@@ -211,11 +211,17 @@ class TranslatedClient(MemoryClient):
 
     peer: FrontPeer
 
-    def __init__(self, proxy: MemoryProxy, chunk: int | None, names: Names) -> None:
+    def __init__(
+        self,
+        proxy: MemoryProxy,
+        chunk: int | None,
+        names: Names,
+        address: tuple[str, int] | None,
+    ) -> None:
         self._proxy = proxy
         self._target = "absolute"
         self.peer = FrontPeer(names)
-        link = proxy.network.dial(PROXY_ADDRESS, self.peer.h2, chunk=chunk)
+        link = proxy.network.dial(PROXY_ADDRESS, self.peer.h2, chunk=chunk, client_address=address)
         self.peer.transport = End(link.client, self.peer.sender, self.peer.end_tunnel)
         self.link = Link(self.peer.transport)  # type: ignore[assignment]
         proxy.network.flush()
@@ -242,11 +248,19 @@ class _PlainPeer(Spelled):
 class PlainClient(MemoryClient):
     """A client of HTTP/1 that reads names of fields as if they had come from HTTP/1."""
 
-    def __init__(self, proxy: MemoryProxy, chunk: int | None, names: Names) -> None:
+    def __init__(
+        self,
+        proxy: MemoryProxy,
+        chunk: int | None,
+        names: Names,
+        address: tuple[str, int] | None,
+    ) -> None:
         self._proxy = proxy
         self._target = "absolute"
         self.peer = _PlainPeer(names)
-        self.link = proxy.network.dial(PROXY_ADDRESS, self.peer, chunk=chunk)
+        self.link = proxy.network.dial(
+            PROXY_ADDRESS, self.peer, chunk=chunk, client_address=address
+        )
         proxy.network.flush()
 
 
@@ -449,9 +463,8 @@ class TranslatedProxy(MemoryProxy):
     def client(
         self, chunk: int | None = None, address: tuple[str, int] | None = None
     ) -> MemoryClient:
-        assert address is None, "translated clients have no address of their own"
         kind = TranslatedClient if self.front else PlainClient
-        return kind(self, chunk, self.names)
+        return kind(self, chunk, self.names, address)
 
     def origin(self, host: str = "example.test", port: int = 80) -> MemoryOrigin:
         return TranslatedOrigin(self.network, (host, port), self.names)

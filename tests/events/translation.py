@@ -107,6 +107,7 @@ class End:
         self.pauseProducing = transport.pauseProducing
         self.resumeProducing = transport.resumeProducing
         self.abortConnection = transport.abortConnection
+        self.getHost = transport.getHost
 
     def loseConnection(self) -> None:
         if self._before_close is not None:
