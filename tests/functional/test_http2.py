@@ -20,6 +20,8 @@ from tests.functional.http2origins import (
     start_nghttpd,
     start_nginx,
 )
+from tests.functional.origins import free_port
+from tests.functional.test_tls_clients import JAVA
 
 LARGE = bytes(range(256)) * 4096
 SIZES = (0, 1, 16384, 65535, 65536, 65537)
@@ -329,6 +331,70 @@ class HeyTests(HTTP2TestCase):
             report = completed.out.decode()
             self.assertIn("[200]\t200 responses", report, completed.err)
             self.assertNotIn("Error distribution", report)
+
+
+class JavaTests(HTTP2TestCase):
+    """The platform's HttpClient."""
+
+    async def test_in_a_tunnel(self):
+        java = require("java")
+        ports = await start_nginx(self)
+        self.write("served/large", LARGE)
+        self.write("served/chunked", b"one,two")
+        proxy = await self.start_marking_proxy()
+        completed = await self.check_program(
+            java, f"-Djavax.net.ssl.trustStore={self.ca_file.with_suffix('.p12')}",
+            "-Djavax.net.ssl.trustStoreType=PKCS12", "-Djavax.net.ssl.trustStorePassword=",
+            self.write("Client.java", JAVA), f"https://localhost:{ports.tls}",
+            "127.0.0.1", str(proxy.port),
+        )  # fmt: skip
+        self.assertEqual(completed.out.decode(), f"no {len(LARGE)} HTTP_2\nno 7 HTTP_2\n")
+
+
+HAPROXY = """\
+defaults
+    mode http
+    timeout connect 30s
+    timeout client 60s
+    timeout server 60s
+frontend front
+    bind 127.0.0.1:{front} ssl crt {pem} alpn h2
+    default_backend proxy
+backend proxy
+    server proxy 127.0.0.1:{proxy} ssl verify none alpn h2 sni str(localhost)
+frontend back
+    bind 127.0.0.1:{back} ssl crt {pem} alpn h2
+    default_backend origin
+backend origin
+    server origin 127.0.0.1:{origin}
+"""
+
+
+class HAProxyTests(HTTP2TestCase):
+    """haproxy in front of the proxy, and behind it."""
+
+    async def test_load_and_uploads(self):
+        haproxy, h2load, curl = require("haproxy"), require("h2load"), require("curl")
+        ports = await start_nginx(self)
+        self.write("served/large", LARGE)
+        back, front = free_port(), free_port()
+        proxy = await self.start_marking_proxy(f"reverse:https://localhost:{back}")
+        pem = self.write(
+            "both.pem", self.certificate_file.read_bytes() + self.key_file.read_bytes()
+        )
+        text = HAPROXY.format(front=front, back=back, pem=pem, proxy=proxy.port, origin=ports.http1)
+        self.start_process(haproxy, "-db", "-f", self.write("haproxy.cfg", text))
+        await self.wait_for_port(front)
+        completed = await self.check_program(
+            h2load, "-n", "200", "-c", "4", "-m", "10", f"https://localhost:{front}/large"
+        )
+        self.assertIn("status codes: 200 2xx", completed.out.decode())
+        self.assertIn("200 succeeded, 0 failed", completed.out.decode())
+        completed = await self.check_program(
+            curl, "-sS", "--http2", "--cacert", self.roots, "-w", "%header{x-versions}",
+            "-T", self.write("body", LARGE), f"https://localhost:{front}/upload",
+        )  # fmt: skip
+        self.assertRegex(completed.out, rb"HTTP/1.[01] PUT \nHTTP/2.0 HTTP/2.0")
 
 
 HTTPX = """
