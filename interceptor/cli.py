@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from interceptor.launch.run import CommandRun
     from interceptor.model.options import Options
-    from interceptor.service import InterceptorService
 
 # Twisted, the model and everything else is imported by the command that needs it: `--help` answers
 # at once, and `run` listens as early as it can.
@@ -114,6 +113,12 @@ class _RunCommand(click.Command):
     help="Load a hook script, with its arguments. May be repeated.",
 )
 @click.option(
+    "--workers",
+    type=int,
+    metavar="N",
+    help="Serve with so many processes. Default: 1.",
+)
+@click.option(
     "--set",
     "assignments",
     multiple=True,
@@ -138,12 +143,13 @@ def run(
     filter: tuple[str, ...],
     mode: tuple[str, ...],
     script: tuple[str, ...],
+    workers: int | None,
     assignments: tuple[str, ...],
     config: str | None,
     quiet: bool,
     verbose: int,
 ) -> int:
-    """Run the proxy in the foreground, until SIGINT or SIGTERM.
+    """Run the proxy in the foreground, until SIGINT or SIGTERM. SIGHUP loads everything again.
 
     FILTER is a filter expression that chooses which flows are printed; `interceptor filters`
     explains them.
@@ -167,10 +173,16 @@ def run(
         flags["scripts"] = script
     if filter:
         flags["view_filter"] = " ".join(filter)
-    options = gather_options(
-        config=config, environ=os.environ, flags=flags, assignments=assignments
-    )
-    return serve_with(command, options) if command else serve(options)
+    if workers is not None:
+        flags["workers"] = workers
+
+    def gather() -> Options:
+        return gather_options(
+            config=config, environ=os.environ, flags=flags, assignments=assignments
+        )
+
+    options = gather()
+    return serve_with(command, options) if command else serve(options, gather)
 
 
 @commands.command()
@@ -232,18 +244,23 @@ commands.add_command(ca)
 commands.add_command(transparent_rules)
 
 
-def serve(options: Options) -> int:
+def serve(options: Options, gather: Callable[[], Options] | None = None) -> int:
     """Run a proxy with ``options`` in the foreground until a signal stops it.
 
-    Gives 0 after a clean stop. What keeps it from starting is raised.
+    ``gather`` gives the options anew when SIGHUP asks for that. Gives 0 after a clean stop. What
+    keeps it from starting is raised.
     """
     from twisted.internet import reactor
 
     from interceptor.garbage import settle
+    from interceptor.reloading import Reloader, hangup_means_end
 
     service = _service(options, reactor, _announce)
+    reload = None
+    if gather is not None and not hangup_means_end():
+        reload = Reloader(service, gather)
     try:
-        return Foreground(service, reactor, when_started=settle).run()
+        return Foreground(service, reactor, when_started=settle, reload=reload).run()
     finally:
         _ignore_signals()
 
@@ -267,9 +284,12 @@ def serve_with(command: Sequence[str], options: Options) -> int:
 
     from twisted.internet import reactor
 
+    from interceptor.errors import WorkersError
     from interceptor.garbage import settle
     from interceptor.launch.run import CommandRun
 
+    if options.workers > 1:
+        raise WorkersError("a command has a proxy of one process: `workers` cannot be more")
     announce = _announce if options.log_level in ("debug", "info") else lambda line: None
     run = CommandRun(command, os.environ, reactor)
     try:
@@ -280,20 +300,23 @@ def serve_with(command: Sequence[str], options: Options) -> int:
         run.close()
 
 
-def _service(
-    options: Options, reactor: Any, announce: Callable[[str], object]
-) -> InterceptorService:
+def _service(options: Options, reactor: Any, announce: Callable[[str], object]) -> Any:
     from twisted.logger import globalLogBeginner
 
     from interceptor.console import ConsoleLogObserver, wants_color
     from interceptor.net.descriptors import raise_descriptor_limit
-    from interceptor.service import InterceptorService
 
     stream = _stderr()
     color = wants_color(options.color, stream, bool(os.environ.get("NO_COLOR")))
     observer = ConsoleLogObserver(stream, options, color=color)
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
     raise_descriptor_limit()
+    if options.workers > 1:
+        from interceptor.workers.supervisor import WorkersService
+
+        return WorkersService(options, reactor=reactor, announce=announce)
+    from interceptor.service import InterceptorService
+
     return InterceptorService(options, reactor=reactor, announce=announce, print_flows=True)
 
 
@@ -306,18 +329,21 @@ class Foreground:
     """Runs a service on a reactor of its own until a signal, or a failure to start, ends it.
 
     With a command it runs until that ends, and signals are the command's. ``when_started`` is given
-    the service once that has started, and returns it.
+    the service once that has started, and returns it. ``reload`` is what SIGHUP asks for, if it
+    does not ask for the end.
     """
 
     def __init__(
         self,
-        service: InterceptorService,
+        service: Any,
         reactor: Any,
         command: CommandRun | None = None,
         *,
         when_started: Callable[[Any], object] | None = None,
+        reload: Callable[[], object] | None = None,
     ) -> None:
         self._service = service
+        self._reload = reload
         service.on_shutdown = self._shut_down
         self._reactor = reactor
         self._command = command
@@ -383,6 +409,9 @@ class Foreground:
     def _signalled(self, number: int, frame: object) -> None:
         if self._command is not None and self._command_runs:
             self._command.pass_on(number)
+            return
+        if number == signal.SIGHUP and self._reload is not None:
+            self._reactor.callFromThread(self._reload)
             return
         now = _monotonic()
         if self._asked is None:

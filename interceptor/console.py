@@ -28,14 +28,17 @@ class ConsoleLogObserver:
     ``options.log_level`` is obeyed at each event; of what Twisted itself has to say, nothing below
     a warning is shown unless that is ``debug``. What is said of a flow (field ``of_flow``) is left
     to the flow's own line where flows are printed. Further lines of an event are indented, so that
-    nothing a peer sent can look like an event of its own. A stream that cannot be written to any
-    more loses the log and stops nothing.
+    nothing a peer sent can look like an event of its own. ``prefix`` begins every text. A stream
+    that cannot be written to any more loses the log and stops nothing.
     """
 
-    def __init__(self, stream: TextIO, options: Options, *, color: bool = False) -> None:
+    def __init__(
+        self, stream: TextIO, options: Options, *, color: bool = False, prefix: str = ""
+    ) -> None:
         self._stream = stream
         self._options = options
         self._color = color
+        self._prefix = prefix
 
     def __call__(self, event: LogEvent) -> None:
         name, rank, color = _LEVELS.get(event.get("log_level", LogLevel.info), ("info", 1, ""))
@@ -48,7 +51,7 @@ class ConsoleLogObserver:
         if threshold and event.get("of_flow") and self._options.flow_detail:
             # The line of the flow itself says it, to whoever chose to see that.
             return
-        text = f"{name}: {_text(event)}".replace("\n", "\n  ")
+        text = f"{name}: {self._prefix}{_text(event)}".replace("\n", "\n  ")
         if self._color and color:
             text = f"\x1b[{color}m{text}\x1b[0m"
         encoding = self._stream.encoding or "utf-8"

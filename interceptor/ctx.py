@@ -12,6 +12,7 @@ from interceptor.hooks.context import current
 
 if TYPE_CHECKING:
     from interceptor.hooks.context import ScriptLog
+    from interceptor.hooks.shared import Shared
     from interceptor.model.options import Options
 
     log: ScriptLog
@@ -25,9 +26,15 @@ if TYPE_CHECKING:
 
     args: list[str]
     """The script's path and arguments; the same as ``sys.argv`` while it is loaded."""
+
+    shared: Shared
+    """Values, counters and messages that all workers share."""
+
+    worker: int
+    """The number of this process among the workers, from 1; 1 where there is one only."""
 else:
     # Type checkers see the names above and complain about others.
-    _NAMES = ("args", "log", "master", "options")
+    _NAMES = ("args", "log", "master", "options", "shared", "worker")
 
     def __getattr__(name: str) -> Any:
         if name not in _NAMES:

@@ -134,6 +134,24 @@ class ListenError(InterceptorError):
     code = "listen-failed"
 
 
+class WorkersError(OptionsError):
+    """The option ``workers`` asks for what cannot be had together with the rest."""
+
+    code = "workers-refused"
+
+
+class WorkerFailed(InterceptorError):
+    """A worker did not start."""
+
+    code = "worker-failed"
+
+
+class SharedStateError(InterceptorError):
+    """What the workers share could not be asked for or changed."""
+
+    code = "shared-invalid"
+
+
 class LaunchError(InterceptorError):
     """A command that the proxy was to run could not be started.
 

@@ -19,8 +19,11 @@ from interceptor.errors import (
     ProtocolError,
     RemoteProtocolError,
     ScriptError,
+    SharedStateError,
     TLSError,
     UpstreamError,
+    WorkerFailed,
+    WorkersError,
 )
 
 __all__ = [
@@ -40,6 +43,9 @@ __all__ = [
     "ProtocolError",
     "RemoteProtocolError",
     "ScriptError",
+    "SharedStateError",
     "TLSError",
     "UpstreamError",
+    "WorkerFailed",
+    "WorkersError",
 ]

@@ -6,8 +6,9 @@ it by hand and wait for ``started``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybeDeferred
@@ -17,9 +18,10 @@ from zope.interface import implementer
 from interceptor.addons.onboarding import Onboarding
 from interceptor.addons.printer import keep_printer
 from interceptor.addons.protocols import declare_protocols
-from interceptor.errors import ModeError, OptionsError
+from interceptor.errors import ModeError, OptionsError, WorkersError
 from interceptor.hooks.addons import AddonChain
 from interceptor.hooks.interfaces import IMaster
+from interceptor.hooks.shared import Shared
 from interceptor.layers import rules
 from interceptor.layers.datagrams import DatagramListener
 from interceptor.layers.destinations import by_name, check_modes
@@ -32,6 +34,7 @@ from interceptor.model.wording import shown
 from interceptor.net.addresses import HostPort, as_pair, show
 from interceptor.net.datagrams import DatagramConnector
 from interceptor.net.guard import LoopGuard
+from interceptor.net.handshakes import TLS_OPTIONS
 from interceptor.net.listen import describe, listen, listen_for_both, listen_for_datagrams
 from interceptor.net.marks import check_mark
 from interceptor.net.originaldst import OriginalDestination, check_listener
@@ -41,8 +44,10 @@ from interceptor.net.threads import BlockingThreads
 from interceptor.net.upstream import ConnectSettings, UpstreamConnector
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IListeningPort
+    from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+    from twisted.internet.protocol import DatagramProtocol
 
+    from interceptor.hooks.shared import Ask
     from interceptor.layers.passthrough import Passthrough
     from interceptor.model.options import Options
     from interceptor.net.authority import Authority
@@ -58,6 +63,28 @@ def make_options(**values: Any) -> Options:
     return options
 
 
+class GivenSocket(Protocol):
+    """A socket that is bound already, to listen with."""
+
+    def listen(self, reactor: Any, factory: IProtocolFactory) -> IListeningPort:
+        """Accept connections. Raises `ListenError`."""
+
+    def listen_for_datagrams(self, reactor: Any, protocol: DatagramProtocol) -> IListeningPort:
+        """Take datagrams. Raises `ListenError`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What a worker has of the whole: its number from 1, its sockets, the way to what is shared.
+
+    The sockets go by the number of the mode, from 0, and ``tcp`` or ``udp``.
+    """
+
+    number: int
+    sockets: Mapping[tuple[int, str], GivenSocket]
+    ask: Ask
+
+
 @implementer(IMaster)
 class InterceptorService(Service):
     """One proxy: its options, its addons, its listeners, its sessions.
@@ -66,7 +93,8 @@ class InterceptorService(Service):
     usual places by `interceptor.config.gather_options`. ``addons`` are objects with hooks; they
     come before the scripts that the option ``scripts`` names. ``announce`` is called with one line
     for each listener once everything is up. With ``print_flows`` what the options ``flow_detail``
-    and ``view_filter`` choose is printed to standard output, as the command line does.
+    and ``view_filter`` choose is printed to standard output, as the command line does. ``part`` is
+    for a process that is one of several workers.
 
     ``started`` fires with the service once all scripts are live and all listeners are bound, and
     fails with an `interceptor.errors.InterceptorError` otherwise.
@@ -88,6 +116,7 @@ class InterceptorService(Service):
         addons: Iterable[object] = (),
         announce: Callable[[str], object] = lambda line: None,
         print_flows: bool = False,
+        part: Part | None = None,
     ) -> None:
         if reactor is None:
             from twisted.internet import reactor
@@ -97,6 +126,10 @@ class InterceptorService(Service):
         self._first_addons = tuple(addons)
         self._announce = announce
         self._print_flows = print_flows
+        self._part = part
+        if part is not None:
+            self.addons.proxy.worker = part.number
+            self.addons.proxy.shared = Shared(reactor, part.ask)
         self._stop_printing: Callable[[], object] = lambda: None
         self._guard = LoopGuard()
         self._datagram_guard = LoopGuard()
@@ -162,6 +195,8 @@ class InterceptorService(Service):
         self.started = Deferred.fromCoroutine(self._start())
 
     async def _start(self) -> InterceptorService:
+        if self._part is None and self.options.workers > 1:
+            raise WorkersError("one service is one process: `workers` is for programs of their own")
         modes = self._modes = listening_modes(self.options.mode)
         self._unsubscribe = self.options.subscribe(self._options_changed)
         try:
@@ -179,8 +214,8 @@ class InterceptorService(Service):
             self._configure_connector()
             if self._print_flows:
                 self._stop_printing = keep_printer(self.addons, self.reactor)
-            for mode in modes:
-                await self._listen(mode)
+            for number, mode in enumerate(modes):
+                await self._listen(number, mode)
             await self.addons.running()
         except BaseException:
             await self._close_listeners()
@@ -193,8 +228,11 @@ class InterceptorService(Service):
             self._announce(f"listening: {mode.name} on {show(address)}")
         return self
 
-    async def _listen(self, mode: ModeSpec) -> None:
+    async def _listen(self, number: int, mode: ModeSpec) -> None:
         factory = ProxyFactory(self.environment, mode)
+        if self._part is not None:
+            self._listen_on(self._part.sockets, number, mode, factory)
+            return
         if "udp" not in mode.transports:
             self._listening(mode, await listen(self.reactor, mode.listen, factory), factory)
             return
@@ -206,6 +244,22 @@ class InterceptorService(Service):
         ports = await listen_for_both(self.reactor, mode.listen, datagrams, factory)
         self._listening(mode, ports[0], datagrams)
         self._listening(mode, ports[1], factory)
+
+    def _listen_on(
+        self,
+        sockets: Mapping[tuple[int, str], GivenSocket],
+        number: int,
+        mode: ModeSpec,
+        factory: ProxyFactory,
+    ) -> None:
+        if "udp" in mode.transports:
+            datagrams = datagram_listener(self.environment, mode)
+            given = sockets[number, "udp"]
+            port = given.listen_for_datagrams(self.reactor, datagrams)
+            self._listening(mode, port, datagrams)
+        if "tcp" in mode.transports:
+            port = sockets[number, "tcp"].listen(self.reactor, factory)
+            self._listening(mode, port, factory)
 
     def _listening(
         self, mode: ModeSpec, port: IListeningPort, factory: ProxyFactory | DatagramListener
@@ -220,6 +274,8 @@ class InterceptorService(Service):
     def _options_changed(self, options: Options, updated: set[str]) -> None:
         if "mode" in updated and self._listeners and listening_modes(options.mode) != self._modes:
             raise OptionsError("`mode` cannot change while the proxy runs")
+        if "workers" in updated and self._listeners:
+            raise OptionsError("`workers` cannot change while the proxy runs")
         self.environment.options_changed(updated)
         self._check_backends()
         self._resolver.timeout = options.dns_timeout
@@ -246,6 +302,19 @@ class InterceptorService(Service):
                     f"mode {shown(mode.text)} names no server: name one, as in "
                     "`reverse:http://HOST`, or several in the option `reverse_backends`"
                 )
+
+    def reload(self, exported: Mapping[str, Any]) -> None:
+        """Take other options, as `Options.exported` gives them, and read files and scripts again.
+
+        Connections go on; exchanges that have begun keep the options that they began with. Raises
+        `OptionsError` where options are refused, of which none is changed then, and
+        `InterceptorError` where a file cannot be read. A script that cannot be loaded again goes on
+        as it was, and the log says so.
+        """
+        self.options.follow(exported)
+        self.environment.options_changed(TLS_OPTIONS | {"proxyauth"})
+        self.addons.reload_scripts()
+        self.options.check_deferred()
 
     def stopService(self) -> Deferred[None]:
         """Stop accepting, give exchanges ``shutdown_grace`` seconds to finish, end the rest."""

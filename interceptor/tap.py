@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +18,7 @@ from twisted.python.failure import Failure
 from interceptor.config import flow_detail, gather_options
 from interceptor.errors import InterceptorError
 from interceptor.model.options import Options as ProxyOptions
+from interceptor.reloading import hangup_means_end
 
 log = Logger()
 
@@ -35,6 +38,8 @@ class Options(usage.Options):
     optFlags = (["quiet", "q", "Print no flows."],)
 
     proxy_options: ProxyOptions
+    gather: Callable[[], ProxyOptions]
+    """Gives the options anew, from all sources."""
 
     def __init__(self) -> None:
         usage.Options.__init__(self)
@@ -67,6 +72,10 @@ class Options(usage.Options):
         print(f"interceptor {__version__}")
         sys.exit(0)
 
+    def opt_workers(self, workers: str) -> None:
+        """Serve with so many processes."""
+        self._assignments.append(f"workers={workers}")
+
     opt_m = opt_mode
     opt_s = opt_script
     opt_v = opt_verbose
@@ -87,12 +96,13 @@ class Options(usage.Options):
                 flags["scripts"] = self._scripts
             if self._filter:
                 flags["view_filter"] = " ".join(self._filter)
-            self.proxy_options = gather_options(
+            self.gather = lambda: gather_options(
                 config=self["config"],
                 environ=os.environ,
                 flags=flags,
                 assignments=self._assignments,
             )
+            self.proxy_options = self.gather()
             listening_modes(self.proxy_options.mode)
             if self.proxy_options.view_filter:
                 parse(self.proxy_options.view_filter)
@@ -105,7 +115,8 @@ class Supervised(Service):
 
     ``when_started`` is called once it has, ``fail`` with the `Failure`, once the log has it. With
     ``raises`` a failure that is known when `startService` ends is raised instead: a program that is
-    about to become a daemon tells its caller of that.
+    about to become a daemon tells its caller of that. ``on_hangup`` is called for SIGHUP, where
+    that has no other meaning.
     """
 
     def __init__(
@@ -115,14 +126,18 @@ class Supervised(Service):
         *,
         raises: bool = False,
         when_started: Callable[[Any], object] | None = None,
+        on_hangup: Callable[[], object] | None = None,
     ) -> None:
         self._proxy = proxy
+        self._on_hangup = on_hangup
         self._fail = fail
         self._raises = raises
         self._when_started = when_started
 
     def startService(self) -> None:
         Service.startService(self)
+        if self._on_hangup is not None and not hangup_means_end():
+            catch_hangup(self._on_hangup)
 
         def start() -> object:
             self._proxy.startService()
@@ -158,27 +173,56 @@ class Supervised(Service):
             log.failure("the proxy could not start", failure)
 
 
+def catch_hangup(call: Callable[[], object]) -> None:
+    """Have SIGHUP make a call, unless it has a meaning already."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, lambda number, frame: call())
+
+
 def makeService(options: Options) -> IService:
     """Give the service that ``twistd`` or ``twist`` runs."""
     from twisted.internet import reactor
 
     from interceptor.garbage import settle
     from interceptor.net.descriptors import raise_descriptor_limit
-    from interceptor.service import InterceptorService
+    from interceptor.reloading import Reloader
 
     raise_descriptor_limit()
-    proxy = InterceptorService(
-        options.proxy_options, reactor=reactor, announce=_announce, print_flows=True
-    )
+    proxy: Any
+    if options.proxy_options.workers > 1:
+        from interceptor.workers.supervisor import WorkersService
+
+        proxy = WorkersService(
+            options.proxy_options, reactor=reactor, announce=_announce, pipes=True
+        )
+    else:
+        from interceptor.service import InterceptorService
+
+        proxy = InterceptorService(
+            options.proxy_options, reactor=reactor, announce=_announce, print_flows=True
+        )
     proxy.on_shutdown = lambda: reactor.callLater(0, _stop, reactor)
     # Only twistd becomes a daemon, and only where it is not told to stay.
     parent = getattr(options, "parent", None) or {}
     daemon = "nodaemon" in parent and not parent["nodaemon"]
-    return Supervised(proxy, lambda failure: _end(reactor), raises=daemon, when_started=settle)
+    reload = Reloader(proxy, options.gather)
+    return Supervised(
+        proxy,
+        lambda failure: _end(reactor),
+        raises=daemon,
+        when_started=settle,
+        on_hangup=lambda: _later(reactor, reload),
+    )
 
 
 def _announce(line: str) -> None:
     log.info("{line}", line=line)
+
+
+def _later(reactor: Any, call: Callable[[], object]) -> None:
+    reactor.callFromThread(call)
 
 
 def _stop(reactor: Any) -> None:

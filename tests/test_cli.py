@@ -32,7 +32,7 @@ class CommandTestCase(SynchronousTestCase):
         self.served: list[Options] = []
         self.patch(cli, "serve", self.serve)
 
-    def serve(self, options: Options) -> int:
+    def serve(self, options: Options, gather: object) -> int:
         self.served.append(options)
         return 0
 
@@ -256,7 +256,7 @@ class ComplaintTests(CommandTestCase):
     """What keeps the proxy from starting."""
 
     def failing(self, error: BaseException) -> tuple[int, str, str]:
-        def serve(options: Options) -> int:
+        def serve(options: Options, gather: object) -> int:
             raise error
 
         self.patch(cli, "serve", serve)
@@ -339,7 +339,7 @@ class ForegroundTests(SynchronousTestCase):
         self.patch(signal, "getsignal", lambda number: self.signals.get(number, signal.SIG_DFL))
         self.patch(cli, "os", types.SimpleNamespace(getpid=lambda: 7, kill=self.kill))
         self.patch(cli, "_monotonic", lambda: self.now)
-        self.foreground = cli.Foreground(self.service, self.reactor)  # type: ignore[arg-type]
+        self.foreground = cli.Foreground(self.service, self.reactor)
 
     def kill(self, process: int, number: int) -> None:
         self.killed.append(number)
@@ -376,6 +376,20 @@ class ForegroundTests(SynchronousTestCase):
         self.foreground.run()
         self.assertIs(self.signals[signal.SIGHUP], signal.SIG_IGN)
         self.assertIsNot(self.signals[signal.SIGTERM], signal.SIG_IGN)
+
+    def test_a_hangup_stops_where_nothing_else_is_to_happen(self):
+        del self.signals[signal.SIGHUP]
+        self.reactor.meanwhile = lambda: self.signals[signal.SIGHUP](signal.SIGHUP, None)
+        self.foreground.run()
+        self.assertEqual((self.service.calls, self.reactor.stopped), (["start", "stop"], 1))
+
+    def test_a_hangup_loads_everything_again(self):
+        del self.signals[signal.SIGHUP]
+        called: list[str] = []
+        self.foreground._reload = lambda: called.append("reload")
+        self.reactor.meanwhile = lambda: self.signals[signal.SIGHUP](signal.SIGHUP, None)
+        self.assertEqual(self.foreground.run(), 0)
+        self.assertEqual((called, self.reactor.stopped), (["reload"], 0))
 
     def test_what_is_to_follow_the_start_gets_the_service(self):
         seen: list[object] = []

@@ -42,6 +42,7 @@ LEVELS: Mapping[str, int] = {
     "config": 7,
     "console": 7,
     "garbage": 7,
+    "reloading": 7,
     "launch": 7,
     "redis": 7,
     "smtp": 7,
@@ -52,7 +53,8 @@ LEVELS: Mapping[str, int] = {
     "cacommands": 8,
     "cli": 9,
     "rulescommand": 8,
-    "tap": 8,
+    "tap": 9,
+    "workers": 8,
 }
 """The level of each module or package directly below ``interceptor``."""
 

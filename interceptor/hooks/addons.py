@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +17,7 @@ from interceptor.hooks.installed import Installation, Installed
 from interceptor.hooks.listener import Listener
 from interceptor.hooks.logs import LogEventObserver
 from interceptor.hooks.scripts import Script
+from interceptor.hooks.shared import Shared, SharedMessage, own_store
 from interceptor.hooks.threads import HookThreads
 from interceptor.hooks.tracebacks import cut_traceback
 from interceptor.model.options import Options
@@ -28,6 +30,9 @@ TICK_INTERVAL: Final = 0.1
 
 POLL_INTERVAL: Final = 1.0
 """Seconds between two looks whether a script's file has changed."""
+
+MOST_MESSAGES: Final = 1000
+"""How many messages may wait for their hooks."""
 
 _BUS_OPTIONS: Final = frozenset(("hook_timeout", "hook_stall", "script_error_policy"))
 
@@ -47,6 +52,7 @@ class AddonChain:
         self.options = options
         self.threads = HookThreads(reactor, _option(options, "script_threads", 16))
         self.proxy = Proxy(options, master, self.threads.run)
+        self.proxy.shared = Shared(reactor, own_store(reactor.seconds, self.deliver_message))
         self.binding = Binding(self.proxy)
         self.bus = HookBus(reactor)
         self._reactor = reactor
@@ -57,6 +63,8 @@ class AddonChain:
         self._observer = LogEventObserver(self.proxy, self._deliver, reactor)
         self._unsubscribe: Any = None
         self._loops: dict[str, LoopingCall] = {}
+        self._messages: deque[SharedMessage] = deque()
+        self._delivering = False
         self._rebuild()
 
     # -- the list ---------------------------------------------------------------------------------
@@ -167,6 +175,32 @@ class AddonChain:
             raise ValueError(f"there is no script {name!r}")
         self._reload(found[0], found[0].script)
 
+    def reload_scripts(self) -> None:
+        """Load every script's file again; of one that cannot be, the old version goes on."""
+        for installed in list(self._installed):
+            if installed.script is not None and installed in self._installed:
+                self._reload_or_log(installed, installed.script)
+
+    def deliver_message(self, message: SharedMessage) -> None:
+        """Fire ``shared_message`` once those before have been answered.
+
+        When so many wait that hooks cannot keep up, the message is lost, and the log says so.
+        """
+        if not self._is_running or self.bus.shared_message is None:
+            return
+        if len(self._messages) >= MOST_MESSAGES:
+            _log.warn(
+                "{count} messages wait for `shared_message`: one on channel {channel} is lost",
+                count=len(self._messages),
+                channel=message.channel,
+                proxy=self.proxy,
+            )
+            return
+        self._messages.append(message)
+        if not self._delivering:
+            self._delivering = True
+            self._reactor.callLater(0, self._deliver_messages)
+
     # -- inside: scripts --------------------------------------------------------------------------
 
     def _reload(self, old: Installed, script: Script) -> None:
@@ -225,18 +259,21 @@ class AddonChain:
                 continue
             # Whatever comes of it, this state of the file has been seen.
             script.seen = signature
-            try:
-                self._reload(installed, script)
-            except InterceptorError as error:
-                _log.error(
-                    "script {path} was changed, but the old version goes on: {error}",
-                    path=str(script.path),
-                    error=str(error),
-                    code=error.code,
-                    proxy=self.proxy,
-                )
-            else:
-                _log.info("script {path} was loaded again", path=str(script.path), proxy=self.proxy)
+            self._reload_or_log(installed, script)
+
+    def _reload_or_log(self, installed: Installed, script: Script) -> None:
+        try:
+            self._reload(installed, script)
+        except InterceptorError as error:
+            _log.error(
+                "script {path} was changed, but the old version goes on: {error}",
+                path=str(script.path),
+                error=str(error),
+                code=error.code,
+                proxy=self.proxy,
+            )
+        else:
+            _log.info("script {path} was loaded again", path=str(script.path), proxy=self.proxy)
 
     # -- inside: options --------------------------------------------------------------------------
 
@@ -392,6 +429,21 @@ class AddonChain:
 
     def _tick(self) -> Deferred[None] | None:
         return self._fire_and_go_on(self.bus.tick, None)
+
+    def _deliver_messages(self) -> None:
+        delivering = Deferred.fromCoroutine(self._fire_messages())
+        delivering.addErrback(_ignored)
+
+    async def _fire_messages(self) -> None:
+        try:
+            while self._messages and self._is_running:
+                message = self._messages.popleft()
+                waiting = self._fire_and_go_on(self.bus.shared_message, message)
+                if waiting is not None:
+                    await waiting
+        finally:
+            self._messages.clear()
+            self._delivering = False
 
     def _deliver(self, entry: LogEntry) -> None:
         self._fire_and_go_on(self.bus.log, entry)

@@ -75,6 +75,7 @@ class HookBus(HookRules):
 
     running: Fire | None
     tick: Fire | None
+    shared_message: Fire | None
     log: Fire | None
     clientconnect: Fire | None
     clientdisconnect: Fire | None

@@ -16,6 +16,8 @@ from interceptor.model.options import Options
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
+    from interceptor.hooks.shared import Shared
+
 SCRIPT_NAMESPACE: Final = "interceptor.script"
 """The namespace under which `twisted.logger` sees what scripts log; a dot and a name follow."""
 
@@ -37,9 +39,14 @@ class LogEntry:
 
 
 class Proxy:
-    """What all addons of one proxy share: its options, its master, its threads."""
+    """What all addons of one proxy share: its options, its master, its threads.
 
-    __slots__ = ("__weakref__", "in_thread", "master", "options")
+    ``shared`` is what they share with those of other ``worker``s, which are counted from 1.
+    """
+
+    __slots__ = ("__weakref__", "in_thread", "master", "options", "shared", "worker")
+
+    shared: Shared
 
     def __init__(
         self,
@@ -50,6 +57,7 @@ class Proxy:
         self.options = options
         self.master = master
         self.in_thread = in_thread
+        self.worker = 1
 
 
 class ScriptLog:
@@ -108,6 +116,16 @@ class Binding:
     def master(self) -> Any:
         """The running proxy; see `interceptor.hooks.interfaces.IMaster`."""
         return self.proxy.master
+
+    @property
+    def shared(self) -> Shared:
+        """What all workers of the proxy share."""
+        return self.proxy.shared
+
+    @property
+    def worker(self) -> int:
+        """The number of this process among the proxy's workers, from 1."""
+        return self.proxy.worker
 
     def __repr__(self) -> str:
         return f"<ctx of {self.addon or 'the proxy'}>"

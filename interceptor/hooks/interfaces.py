@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from interceptor.hooks.context import LogEntry
     from interceptor.hooks.loader import Loader
+    from interceptor.hooks.shared import SharedMessage
     from interceptor.interfaces import ILayer
     from interceptor.model.connections import ClientConnection, ServerConnection
     from interceptor.model.flow import HTTPFlow
@@ -79,6 +80,13 @@ class ILifecycleHooks(Interface):
 
     def tick() -> None:
         """Called every 100 ms, never more often; the next one waits until this one answered."""
+
+    def shared_message(message: SharedMessage) -> None:
+        """Called in every worker when a script of any of them calls ``ctx.shared.publish``.
+
+        ``message.channel`` and ``message.value`` are what was published, ``message.worker`` is the
+        number of the worker that did. Messages of one worker come in their order, one by one.
+        """
 
     def log(entry: LogEntry) -> None:
         """Called for every message of the proxy and of scripts.

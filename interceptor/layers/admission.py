@@ -17,6 +17,7 @@ from twisted.logger import Logger
 
 from interceptor.errors import InterceptorError, OptionsError, RemoteProtocolError
 from interceptor.model.connections import format_address
+from interceptor.model.limitoptions import share_of
 from interceptor.model.wording import shown
 
 if TYPE_CHECKING:
@@ -55,9 +56,9 @@ class Admission:
         exceptions = tuple(_network(entry) for entry in options.allow_global_from)
         self._exceptions = exceptions
         self._block_global = options.block_global
-        self._connection_limit = options.connection_limit
-        self._client_limit = options.client_connection_limit
-        self._flow_limit = options.flow_limit
+        self._connection_limit = share_of(options, "connection_limit")
+        self._client_limit = share_of(options, "client_connection_limit")
+        self._flow_limit = share_of(options, "flow_limit")
 
     def check_address(self, host: str) -> None:
         """Raise `NotAdmittedError` for a public address, as ``block_global`` says."""

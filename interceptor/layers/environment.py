@@ -18,6 +18,7 @@ from interceptor.layers.proxyprotocol import ProxyProtocol
 from interceptor.layers.ring import RingGuard
 from interceptor.layers.windowbudget import WindowBudget
 from interceptor.model.backends import Backends
+from interceptor.model.limitoptions import share_of
 from interceptor.net.descriptors import DescriptorGuard
 from interceptor.net.handshakes import TLS_OPTIONS, Handshakes
 
@@ -104,6 +105,8 @@ class Settings:
     def from_options(cls, options: Options) -> Settings:
         """Take the snapshot."""
         values: dict[str, Any] = {field.name: getattr(options, field.name) for field in fields(cls)}
+        for name in ("body_memory_total", "h2_mirror_total"):
+            values[name] = share_of(options, name)
         return cls(**values)
 
 

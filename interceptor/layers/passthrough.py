@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from interceptor.errors import OptionsError
@@ -18,7 +18,8 @@ REFUSALS: Final = frozenset((42, 46, 48))
 """Alerts by which a client says that it does not trust a certificate: bad_certificate,
 certificate_unknown and unknown_ca (RFC 8446, section 6.2)."""
 
-_MOST_LEARNED: Final = 10_000
+MOST_LEARNED: Final = 10_000
+"""How many servers may be known whose clients are pinned."""
 
 
 class Passthrough:
@@ -30,6 +31,8 @@ class Passthrough:
     def __init__(self, clock: IReactorTime, options: Options) -> None:
         self._clock = clock
         self._learned: OrderedDict[str, float] = OrderedDict()
+        # Tells other workers: ``host:port`` and for how long; 0 to forget it, None for everything.
+        self.share: Callable[[str | None, float], object] = lambda name, seconds: None
         self.configure(options)
 
     def configure(self, options: Options) -> None:
@@ -76,10 +79,21 @@ class Passthrough:
         """A client ended a handshake with ``alert``; return whether that taught anything."""
         if not self._learns or alert not in REFUSALS:
             return False
-        self._learned[f"{host}:{port}"] = self._clock.seconds() + self._ttl
-        if len(self._learned) > _MOST_LEARNED:
-            self._learned.popitem(last=False)
+        name = f"{host}:{port}"
+        self.learn(name, self._ttl)
+        self.share(name, self._ttl)
         return True
+
+    def learn(self, name: str | None, seconds: float) -> None:
+        """Do what another worker told by its ``share``."""
+        if name is None:
+            self._learned.clear()
+        elif seconds <= 0:
+            self._learned.pop(name, None)
+        else:
+            self._learned[name] = self._clock.seconds() + seconds
+            if len(self._learned) > MOST_LEARNED:
+                self._learned.popitem(last=False)
 
     def entries(self) -> dict[str, float]:
         """Return what was learned: ``host:port``, and for how many more seconds."""
@@ -88,10 +102,12 @@ class Passthrough:
 
     def remove(self, name: str) -> bool:
         """Forget ``host:port``; return whether it was there."""
+        self.share(name, 0)
         return self._learned.pop(name, None) is not None
 
     def clear(self) -> None:
         """Forget everything that was learned."""
+        self.share(None, 0)
         self._learned.clear()
 
 

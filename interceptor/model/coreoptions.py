@@ -59,6 +59,12 @@ CORE_OPTIONS: Final[tuple[Option, ...]] = (
             "PROXY protocol, which names the client: NETWORK, NETWORK@PORT for the listener of "
             "that port only, unix or unix@PATH for UNIX sockets.",
         ),
+        count(
+            "workers",
+            1,
+            "How many processes serve, with the same listeners and each with the scripts.",
+            maximum=256,
+        ),
     ),
     *grouped(
         "Scripts and hooks",

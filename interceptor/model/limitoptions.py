@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from interceptor.model.option import Option
 from interceptor.model.optionmakers import choice, count, flag, grouped, size
 
 _M: Final = 1 << 20
+
+if TYPE_CHECKING:
+    from interceptor.model.options import Options
 
 LIMIT_OPTIONS: Final[tuple[Option, ...]] = grouped(
     "Limits",
@@ -74,3 +77,10 @@ LIMIT_OPTIONS: Final[tuple[Option, ...]] = grouped(
     ),
 )
 """Every option of that group, in the order of the manual."""
+
+
+def share_of(options: Options, name: str) -> int:
+    """What one of the ``workers`` may use of a limit for all of them together, at least 1."""
+    limit: int = getattr(options, name)
+    workers: int = options.workers
+    return max(limit // workers, 1)

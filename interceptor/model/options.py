@@ -266,6 +266,50 @@ class Options:
             current.update(saved)
         object.__setattr__(self, "_explicit", explicit)
 
+    def exported(self) -> dict[str, object]:
+        """All that was given a value, as JSON can carry it, for `follow` in another process."""
+        return {
+            "values": {name: _plain(self.__dict__[name]) for name in sorted(self._explicit)},
+            "deferred": {
+                name: [_plain(value), isinstance(value, Texts), source]
+                for name, (value, source) in self._deferred.items()
+            },
+        }
+
+    def follow(self, exported: Mapping[str, Any]) -> None:
+        """Take what `exported` gave, all at once; every other option gets its default.
+
+        Values for options that are not declared yet are kept. Raises `OptionsError` like `update`,
+        and changes nothing then.
+        """
+        given: dict[str, tuple[object, str]] = {
+            name: (value, "") for name, value in exported["values"].items()
+        }
+        for name, (value, texts, source) in exported["deferred"].items():
+            given[name] = (Texts(value) if texts else value, source)
+        kept, explicit, released = dict(self._deferred), self._explicit, dict(self._released)
+        changes: dict[str, object] = {}
+        for name, option in self._declared.items():
+            value, source = given.get(name, (option.default, ""))
+            try:
+                changes[name] = option.check(value)
+            except OptionsError as error:
+                raise OptionsError(f"{source}: {error}" if source else str(error)) from None
+        self._deferred.clear()
+        self._deferred.update({n: v for n, v in given.items() if n not in self._declared})
+        self._released.clear()
+        try:
+            self._change(changes)
+        except BaseException:
+            self._deferred.clear()
+            self._deferred.update(kept)
+            self._released.clear()
+            self._released.update(released)
+            object.__setattr__(self, "_explicit", explicit)
+            raise
+        unset = self._declared.keys() - given.keys()
+        object.__setattr__(self, "_explicit", self._explicit - unset)
+
     def __getstate__(self) -> object:
         # Subscribers belong to one process and one proxy: a copy has none.
         return self.snapshot()
@@ -329,3 +373,10 @@ class Options:
     def _unknown(self, name: str) -> str:
         near = did_you_mean(name, self._declared) or ": `interceptor options` lists them"
         return f"unknown option {shown(name)}{near}"
+
+
+def _plain(value: object) -> object:
+    """A value in the types that JSON has; what has none of them is given as text."""
+    if isinstance(value, tuple | list):
+        return [_plain(each) for each in value]
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)

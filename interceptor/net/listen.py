@@ -23,7 +23,8 @@ from interceptor.net.resolver import parse_literal
 BACKLOG = 1024
 """Connections that the system keeps for us between two turns of the reactor."""
 
-_LARGEST_DATAGRAM = 65535
+LARGEST_DATAGRAM = 65535
+"""Bytes that a datagram may have, so that none is cut."""
 
 _ATTEMPTS = 10
 """How many ports are tried where one has to be free for UDP and TCP."""
@@ -79,15 +80,15 @@ async def _listen_for_datagrams(
     reactor: Any, spec: ListenSpec, protocol: DatagramProtocol
 ) -> IListeningPort:
     try:
-        host = await _resolve(reactor, spec.host)
+        host = await numeric(reactor, spec.host)
         port: IListeningPort = reactor.listenUDP(
-            spec.port, protocol, interface=host, maxPacketSize=_LARGEST_DATAGRAM
+            spec.port, protocol, interface=host, maxPacketSize=LARGEST_DATAGRAM
         )
     except CannotListenError as error:
-        reason = _reason(error.socketError)
+        reason = reason_of(error.socketError)
         raise ListenError(f"cannot listen on {spec} for UDP: {reason}") from error
     except (OSError, ValueError, OverflowError) as error:
-        raise ListenError(f"cannot listen on {spec} for UDP: {_reason(error)}") from error
+        raise ListenError(f"cannot listen on {spec} for UDP: {reason_of(error)}") from error
     return port
 
 
@@ -114,25 +115,25 @@ async def _listen(
     port: IListeningPort
     try:
         if spec.kind == "endpoint":
-            port = await _endpoint(reactor, spec.description).listen(factory)
+            port = await endpoint_for(reactor, spec.description).listen(factory)
         else:
-            host = await _resolve(reactor, spec.host)
+            host = await numeric(reactor, spec.host)
             port = reactor.listenTCP(spec.port, factory, backlog=backlog, interface=host)
     except CannotListenError as error:
-        raise ListenError(f"cannot listen on {spec}: {_reason(error.socketError)}") from error
+        raise ListenError(f"cannot listen on {spec}: {reason_of(error.socketError)}") from error
     except socket.gaierror as error:
         # What ought to be the word of an endpoint was read as a name.
         near = did_you_mean(spec.host, DEFAULT_PREFIXES)
-        raise ListenError(f"cannot listen on {spec}: {_reason(error)}{near}") from error
+        raise ListenError(f"cannot listen on {spec}: {reason_of(error)}{near}") from error
     except (OSError, ValueError, OverflowError) as error:
-        raise ListenError(f"cannot listen on {spec}: {_reason(error)}") from error
+        raise ListenError(f"cannot listen on {spec}: {reason_of(error)}") from error
     listening = getattr(port, "socket", None)
     if isinstance(listening, socket.socket):
         _tune(listening, backlog if "backlog=" not in spec.description else None)
     return port
 
 
-def _endpoint(reactor: Any, description: str) -> IStreamServerEndpoint:
+def endpoint_for(reactor: Any, description: str) -> IStreamServerEndpoint:
     """Parse an endpoint description; raises `ValueError` in words that an operator knows."""
     # Loads endpoints of all kinds and their certificates' libraries, which few start-ups need.
     from twisted.internet.endpoints import serverFromString
@@ -168,7 +169,8 @@ def _escape_addresses(description: str) -> str:
     return _BARE_IPV6.sub(escape, description)
 
 
-async def _resolve(reactor: Any, host: str) -> str:
+async def numeric(reactor: Any, host: str) -> str:
+    """Give the first address of a host, which may be one already. Raises `socket.gaierror`."""
     if not host or parse_literal(host) is not None:
         return host
     answers = await deferToThreadPool(
@@ -177,7 +179,8 @@ async def _resolve(reactor: Any, host: str) -> str:
     return str(answers[0][4][0])
 
 
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
+    """Say in a few words why a listener could not be bound."""
     number = getattr(error, "errno", None)
     if isinstance(error, socket.gaierror):
         text = str(error.strerror)

@@ -59,13 +59,32 @@ class ForegroundTests(FunctionalTestCase):
         return await process.ended(STOP_TIMEOUT)
 
     async def test_signals_stop_it_cleanly(self):
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGINT, signal.SIGTERM):
             ended = await self.stopped_by(number)
             self.assertEqual((ended.status, ended.err), (0, b""))
             lines = ended.out.decode().splitlines()
             self.assertEqual(lines[0], "script: running")
             self.assertRegex(lines[1], r"^listening: regular on 127\.0\.0\.1:[1-9]\d*$")
             self.assertEqual(lines[2:], ["script: done"])
+
+    async def test_a_hangup_loads_everything_again(self):
+        config = self.write("config.toml", "log_level = 'info'\n")
+        script = self.write("notes.py", NOTES)
+        settings = ("--set", "script_reload=false", "--config", config)
+        process = self.start(*settings, "-s", script)
+        await process.until(lambda p: b"listening: " in p.out)
+        config.write_text("log_level = 'loud'\n")
+        process.signal(signal.SIGHUP)
+        await process.until(lambda p: b"was not loaded again" in p.err)
+        self.assertIn(b"option `log_level`", process.err)
+        self.assertNotIn(b"notes.py was loaded again", process.err)
+        config.write_text("log_level = 'debug'\n")
+        process.signal(signal.SIGHUP)
+        await process.until(lambda p: b"the configuration was loaded again" in p.err)
+        self.assertIn(b"notes.py was loaded again", process.err)
+        self.assertEqual(process.out.count(b"script: running"), 2)
+        process.signal(signal.SIGTERM)
+        self.assertEqual((await process.ended(STOP_TIMEOUT)).status, 0)
 
     async def test_each_listener_is_announced(self):
         # The name of a socket may have no more than 107 bytes: the test's directory is too deep.

@@ -14,7 +14,7 @@ from interceptor.model.http import Response
 
 class PublicModulesTests(SynchronousTestCase):
     def test_ctx_lists_its_names(self) -> None:
-        self.assertEqual(dir(ctx), ["args", "log", "master", "options"])
+        self.assertEqual(dir(ctx), ["args", "log", "master", "options", "shared", "worker"])
 
     def test_exceptions_are_all_errors(self) -> None:
         declared = {name for name, value in vars(errors).items() if inspect.isclass(value)}

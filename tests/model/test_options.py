@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
 from collections.abc import Sequence
 from typing import Any, Optional
@@ -510,3 +511,69 @@ class CoreOptionsTests(SynchronousTestCase):
     def test_a_declaration_is_frozen(self):
         self.assertRaises(AttributeError, setattr, CORE_OPTIONS[0], "name", "x")
         self.assertIsInstance(CORE_OPTIONS[0], Option)
+
+
+class FollowTests(SynchronousTestCase):
+    """`Options.exported` and `Options.follow`: the same options in another process."""
+
+    def setUp(self):
+        self.declarations = [
+            Option("names", "sequence", ("a",), "Names."),
+            Option("limit", "int", 3, "A limit."),
+            Option("wait", "duration", None, "A time.", optional=True),
+        ]
+        self.source = Options(self.declarations)
+        self.options = Options(self.declarations)
+
+    def follow(self) -> None:
+        self.options.follow(json.loads(json.dumps(self.source.exported())))
+
+    def test_values_come_over_and_the_rest_gets_its_default(self):
+        self.options.update(limit=9, wait=5)
+        self.source.update(names=["b", "\udcff"])
+        self.source.set("wait=250ms")
+        self.follow()
+        self.assertEqual(self.options.items(), self.source.items())
+        self.assertTrue(self.options.is_set("names"))
+        self.assertFalse(self.options.is_set("limit"))
+
+    def test_values_for_options_to_be_declared_come_over(self):
+        self.source.set("later=1", "later=2", "other=7", source="--set", defer=True)
+        self.source.assign({"third": [1]}, source="file", defer=True)
+        self.options.declare(Option("other", "int", 1, "Known here."))
+        self.follow()
+        self.assertEqual(self.options.other, 7)
+        self.options.add_option("later", "sequence", (), "More.")
+        self.assertEqual(self.options.later, ("1", "2"))
+        error = self.assertRaises(OptionsError, self.options.check_deferred)
+        self.assertIn("file: unknown option `third`", str(error))
+
+    def test_subscribers_are_told_what_changed(self):
+        told: list[set[str]] = []
+        self.options.subscribe(lambda options, updated: told.append(updated))
+        self.source.update(limit=4)
+        self.follow()
+        self.follow()
+        self.assertEqual(told, [{"limit"}])
+
+    def test_a_refusal_changes_nothing(self):
+        self.options.update(limit=9)
+        self.options.set("kept=1", defer=True)
+
+        def refuse(options: Options, updated: set[str]) -> None:
+            if options.limit == 4:
+                raise OptionsError("no")
+
+        self.options.subscribe(refuse)
+        self.source.update(limit=4, names=["b"])
+        self.assertRaises(OptionsError, self.follow)
+        self.assertEqual((self.options.limit, self.options.names), (9, ("a",)))
+        self.assertTrue(self.options.is_set("limit"))
+        self.assertFalse(self.options.is_set("names"))
+        self.assertRaises(OptionsError, self.options.check_deferred)
+
+    def test_what_does_not_fit_is_refused_with_its_source(self):
+        self.options.declare(Option("other", "int", 1, "Known here."))
+        self.source.set("other=many", source="--set", defer=True)
+        error = self.assertRaises(OptionsError, self.follow)
+        self.assertTrue(str(error).startswith("--set: "), str(error))
