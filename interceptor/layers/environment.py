@@ -60,6 +60,7 @@ class Settings:
     stream_grpc: bool
     sse_event_limit: int
     message_size_limit: int
+    decoded_size_limit: int
     http_framing: str
     head_size_limit: int
     header_count_limit: int

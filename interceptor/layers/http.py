@@ -108,8 +108,10 @@ class HTTPLayer(Layer):
 
     def exchange(self, stream: IServerStream, head: RequestHead) -> Coroutine[Any, Any, None]:
         """Return what serves one request."""
-        self.context.environment.admission.check_flow()
+        environment = self.context.environment
+        environment.admission.check_flow()
         request = head.request
+        request.content_limit = environment.settings.decoded_size_limit
         if request.first_line_format == "authority":
             kind: type[HTTPExchange] = ConnectExchange
             if not self.is_proxy:

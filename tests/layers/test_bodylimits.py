@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from typing import Any
 
 from interceptor.http import HTTPFlow, Response
@@ -162,3 +163,29 @@ class ResponseRateTests(EventTestCase):
 
     def test_no_rate_unless_asked_for(self):
         self.assertEqual(self.drip("response"), (None, None))
+
+
+class DecodedTests(EventTestCase):
+    """``decoded_size_limit``."""
+
+    def test_the_option_bounds_what_hooks_see_of_either_message(self):
+        seen: list[Any] = []
+
+        def look(message: Any) -> None:
+            seen.append((len(message.content), message.content_error))
+
+        recorder = EventRecorder(
+            request=lambda flow: look(flow.request), response=lambda flow: look(flow.response)
+        )
+        body = gzip.compress(bytes(50_000))
+        for limit, decoded in (("40k", False), ("60k", True)):
+            proxy = self.proxy(recorder, decoded_size_limit=limit)
+            head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n"
+            proxy.origin().respond(head % len(body) + body)
+            client = proxy.client()
+            client.send(post(len(body), b"Content-Encoding: gzip") + body)
+            self.assertEqual(len(seen), 2)
+            for length, error in seen:
+                self.assertEqual(length, 50_000 if decoded else len(body))
+                self.assertEqual(error is None, decoded)
+            seen.clear()
