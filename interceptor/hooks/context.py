@@ -41,7 +41,7 @@ class LogEntry:
 class Proxy:
     """What all addons of one proxy share: its options, its master, its threads.
 
-    ``shared`` is what they share with those of other ``worker``s, which are counted from 1.
+    ``shared`` is what they share with those of other workers; ``worker`` counts from 1.
     """
 
     __slots__ = ("__weakref__", "in_thread", "master", "options", "shared", "worker")
