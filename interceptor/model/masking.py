@@ -41,6 +41,21 @@ def mask(data: bytes, key: bytes) -> bytes:
     return (number ^ stream).to_bytes(length, "little")
 
 
+_HIGH: Final = bytes(range(0x80, 0x100))
+
+
+def is_ascii(data: bytes, key: bytes) -> bool:
+    """Whether ``data`` is ASCII once the mask is off: told without taking it off, if it is long."""
+    if len(data) <= _BY_INTEGER:
+        return mask(data, key).isascii()
+    for lane in range(4):
+        piece = data[lane::4]
+        # The key turns the highest bit of all bytes of its lane round, or of none.
+        if piece.translate(None, _HIGH) if key[lane] & 0x80 else not piece.isascii():
+            return False
+    return True
+
+
 def rotated(key: bytes, position: int) -> bytes:
     """The key as it applies to a payload from ``position`` on."""
     shift = position & 3

@@ -6,7 +6,7 @@ import codecs
 from dataclasses import dataclass
 from typing import Final
 
-from interceptor.model.masking import mask, rotated
+from interceptor.model.masking import is_ascii, mask, rotated
 from interceptor.model.websocket import (
     BINARY,
     CLOSE,
@@ -64,7 +64,6 @@ class WebSocketReader:
         "_scanned",
         "_scanned_chunks",
         "_size",
-        "_unmasked",
     )
 
     def __init__(
@@ -88,11 +87,10 @@ class WebSocketReader:
         self._size = 0
         # Of text that comes in parts: the bytes of a character that was cut. Of the frame that is
         # not complete yet, how much of its payload was looked at, in how many of the pending
-        # chunks, and, of a client's, unmasked.
+        # chunks.
         self._cut = b""
         self._scanned: int | None = None
         self._scanned_chunks = 0
-        self._unmasked: list[bytes] = []
         self._key = b""
 
     @property
@@ -340,11 +338,14 @@ class WebSocketReader:
 
     def _scan_chunk(self, chunk: bytes, final: bool = False) -> None:
         assert self._scanned is not None
+        size = len(chunk)
         if self._from_client:
-            chunk = mask(chunk, rotated(self._key, self._scanned))
-            self._unmasked.append(chunk)
-        self._check_text(chunk, final)
-        self._scanned += len(chunk)
+            key = rotated(self._key, self._scanned)
+            if self._cut or not is_ascii(chunk, key):
+                self._check_text(mask(chunk, key), final)
+        else:
+            self._check_text(chunk, final)
+        self._scanned += size
 
     def _check_text(self, chunk: bytes, final: bool) -> None:
         """Check one more part of a text."""
@@ -366,15 +367,14 @@ class WebSocketReader:
         self._scan_chunk(frame[header + self._scanned :], final)
         size = self._scanned
         self._scanned = None
-        payload = None
-        if self._from_client:
-            payload = b"".join(self._unmasked)
-            self._unmasked.clear()
         if first & 0x0F:
             if final:
-                return WebSocketMessage(self._from_client, TEXT, payload, now, frame)
+                return WebSocketMessage(self._from_client, TEXT, None, now, frame)
             self._begin(first)
-        return self._add(frame, frame[header:] if payload is None else payload, size, final, now)
+        payload = frame[header:]
+        if self._from_client:
+            payload = mask(payload, self._key)
+        return self._add(frame, payload, size, final, now)
 
 
 def _long_length(buffer: bytes, position: int, marker: int) -> int:

@@ -6,7 +6,7 @@ import os
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from interceptor.model.masking import mask, payload_of, rotated
+from interceptor.model.masking import is_ascii, mask, payload_of, rotated
 from tests.websockets import MASK, frame
 
 
@@ -50,3 +50,21 @@ class PayloadTests(SynchronousTestCase):
             frame(2, b"ab", fin=False) + frame(0, b"", fin=False) + frame(0, b"cd", key=b"1234")
         )
         self.assertEqual(payload_of(frames), b"abcd")
+
+
+class ASCIITests(SynchronousTestCase):
+    """Whether masked bytes are ASCII is told without taking the mask off."""
+
+    def test_every_key_bit_and_length(self) -> None:
+        for key in (b"\0\0\0\0", b"\x80\x01\xff\x7f", b"abcd", b"\xff\xff\xff\xff"):
+            for length in (0, 1, 5, 2048, 2049, 8191, 65536):
+                text = (b"plain text " * (length // 11 + 1))[:length]
+                self.assertTrue(is_ascii(mask(text, key), key), (key, length))
+
+    def test_one_other_byte_anywhere(self) -> None:
+        key = b"\x80\x01\xff\x7f"
+        for length in (1, 2048, 2049, 4099):
+            for place in {0, length // 2, length - 1, max(0, length - 2), max(0, length - 3)}:
+                text = bytearray(b"a" * length)
+                text[place] = 0x80
+                self.assertFalse(is_ascii(mask(bytes(text), key), key), (length, place))
