@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -73,7 +74,7 @@ class Quota:
             del self._taken[host]
 
 
-class DatagramListener(DatagramProtocol):
+class DatagramListener(DatagramProtocol, ABC):
     """Receives what clients send to one UDP port. Until `open` is called it is dropped."""
 
     noisy = False
@@ -110,9 +111,9 @@ class DatagramListener(DatagramProtocol):
         except (DroppedError, NotAdmittedError) as error:
             self.dropped(error, addr)
 
+    @abstractmethod
     def received(self, datagram: bytes, address: tuple[str, int]) -> None:
         """Take a datagram of a client's. May raise `DroppedError`."""
-        raise NotImplementedError
 
     def take(self, host: str) -> None:
         """Begin a flow of a client's. Raises `DroppedError`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from twisted.internet.defer import Deferred, fail
@@ -46,7 +47,7 @@ _MOST_IN_A_ROW = 16
 """Pipelined requests served before every other connection has its turn."""
 
 
-class _HTTP1Protocol(SideProtocol):
+class _HTTP1Protocol(SideProtocol, ABC):
     """What both directions have in common: a codec that is fed, pulled from, and waited on."""
 
     codec: Any
@@ -102,9 +103,9 @@ class _HTTP1Protocol(SideProtocol):
             self._broken = self._gone()
         raise self._broken
 
+    @abstractmethod
     def _gone(self) -> Exception:
         """Return the error that says that the peer is lost."""
-        raise NotImplementedError
 
     def send_data(self, data: bytes) -> None:
         self.side.write(self.codec.send_data(data))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from functools import lru_cache
 from math import inf
 from typing import TYPE_CHECKING, Any
@@ -91,7 +92,7 @@ TURN = Turn()
 """There is one reactor, and one turn at a time."""
 
 
-class HTTP2Protocol(SideProtocol):
+class HTTP2Protocol(SideProtocol, ABC):
     """Hosts a codec, hands events to streams, and looks after what streams wait for.
 
     ``waiting`` has the streams that have something to send and no room for it. ``streams`` has
@@ -354,9 +355,9 @@ class HTTP2Protocol(SideProtocol):
         self._ask_due = now + interval
         return True
 
+    @abstractmethod
     def unanswered(self) -> Exception:
         """Return the error that says that the peer is not there any more."""
-        raise NotImplementedError
 
     def rest_timed_out(self) -> None:
         """The peer did not complete a frame or a head that it had begun."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from math import inf
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from interceptor.wire.httpevents import StreamReset
 
 
-class HTTP2Stream:
+class HTTP2Stream(ABC):
     """Takes events from its connection until an exchange pulls them, and bytes until the peer does.
 
     Data that was pulled is credited to the peer only with the next pull: by then the other side has
@@ -83,9 +84,9 @@ class HTTP2Stream:
         elif self.listener is not None:
             self.listener.readable()
 
+    @abstractmethod
     def was_reset(self, event: StreamReset) -> None:
         """The peer gave the stream up, or broke the protocol on it."""
-        raise NotImplementedError
 
     def broke(self, error: Exception) -> None:
         """Nothing more will come, and nothing more can be sent."""
@@ -121,6 +122,7 @@ class HTTP2Stream:
         self._expect()
         return NEED_DATA
 
+    @abstractmethod
     def _expect(self) -> None:
         """Set the deadline for what the exchange is about to wait for."""
 
@@ -261,6 +263,6 @@ class HTTP2Stream:
         if self._broken is None and not (self.input_ended and self.output_ended):
             self.protocol.reset(self, code)
 
+    @abstractmethod
     def timed_out(self, *, reading: bool) -> None:
         """A deadline has passed."""
-        raise NotImplementedError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from twisted.internet.defer import Deferred, DeferredLock, succeed
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from interceptor.model.messageflow import Message, MessageFlow
 
 
-class PairLayer(Layer):
+class PairLayer(Layer, ABC):
     """Speaks whatever a pair of Twisted protocols speaks.
 
     A subclass has a ``name``, of small letters and digits, and says which factories to take:
@@ -78,13 +79,13 @@ class PairLayer(Layer):
 
     # What a subclass says
 
+    @abstractmethod
     def server_factory(self) -> IProtocolFactory:
         """Return what makes the protocol that faces the client. May be the same each time."""
-        raise NotImplementedError
 
+    @abstractmethod
     def client_factory(self) -> IProtocolFactory:
         """Return what makes the protocol that faces the server. May be the same each time."""
-        raise NotImplementedError
 
     def join(self, downstream: Any, upstream: Any) -> None:
         """Make the two protocols known to each other; neither is connected then.

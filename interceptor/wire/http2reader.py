@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar, Final
 
+from interceptor.errors import RemoteProtocolError
 from interceptor.wire import http2frames as frames
 from interceptor.wire.framing import Mode
 from interceptor.wire.hpack import Entry, HeaderListTooLargeError, HPACKBombError
@@ -428,13 +431,13 @@ class HTTP2Reader(HTTP2Control):
                 frames.COMPRESSION_ERROR, f"a header block is damaged: {error}", "h2-compression"
             ) from error
 
+    @abstractmethod
     def _on_block(self, stream_id: int, block: bytes, ends: bool, priority: bytes) -> Any:
         """Handle a whole header block."""
-        raise NotImplementedError
 
     def _on_promise(self, stream_id: int, promised: int, block: bytes) -> Any:
         """Handle a whole promise of a push."""
-        raise NotImplementedError
+        raise self._unasked_push()
 
     def _discard_block(self, block: bytes) -> None:
         """Decode a block that nobody wants, for the table's sake."""
@@ -451,25 +454,25 @@ class HTTP2Reader(HTTP2Control):
         fault.status = 502 if self._is_client else 431
         return self._give_up(stream_id, frames.ENHANCE_YOUR_CALM, fault)
 
-    def _on_data(self, flags: int, stream_id: int, payload: bytes) -> Any:
-        raise NotImplementedError
-
     def _on_push_promise(self, flags: int, stream_id: int, payload: bytes) -> Any:
+        raise self._unasked_push()
+
+    def _unasked_push(self) -> RemoteProtocolError:
         # RFC 9113 section 8.4: clients cannot push.
-        raise self._connection_fault(
+        return self._connection_fault(
             frames.PROTOCOL_ERROR, "PUSH_PROMISE came unasked", "h2-frame-unexpected"
         )
 
-    _HANDLERS = (
-        _on_data,
-        _on_headers,
-        HTTP2Control._on_priority,
-        HTTP2Control._on_rst_stream,
-        HTTP2Control._on_settings,
-        lambda self, *frame: self._on_push_promise(*frame),
-        HTTP2Control._on_ping,
-        HTTP2Control._on_goaway,
-        HTTP2Control._on_window_update,
-        _on_continuation,
-        HTTP2Control._on_altsvc,
-    )
+    # DATA is not among them: it is read as it comes.
+    _HANDLERS: ClassVar[dict[int, Callable[..., Any]]] = {
+        frames.HEADERS: _on_headers,
+        frames.PRIORITY: HTTP2Control._on_priority,
+        frames.RST_STREAM: HTTP2Control._on_rst_stream,
+        frames.SETTINGS: HTTP2Control._on_settings,
+        frames.PUSH_PROMISE: lambda self, *frame: self._on_push_promise(*frame),
+        frames.PING: HTTP2Control._on_ping,
+        frames.GOAWAY: HTTP2Control._on_goaway,
+        frames.WINDOW_UPDATE: HTTP2Control._on_window_update,
+        frames.CONTINUATION: _on_continuation,
+        frames.ALTSVC: HTTP2Control._on_altsvc,
+    }

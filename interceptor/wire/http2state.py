@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from typing import Any, ClassVar, Final
 
@@ -59,7 +60,7 @@ class Stream:
         self.method = b""
 
 
-class HTTP2State:
+class HTTP2State(ABC):
     """What both codecs keep, and the rules of windows and of ends."""
 
     _is_client: ClassVar[bool]
@@ -182,13 +183,13 @@ class HTTP2State:
             frames.FRAME_SIZE_ERROR, f"{what} has {size} bytes", "h2-frame-size"
         )
 
+    @abstractmethod
     def _is_idle(self, stream_id: int) -> bool:
         """Whether nobody has opened that stream."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _fault(self, message: str, code: str) -> RemoteProtocolError:
         """Return the error for a malformed message of the peer's."""
-        raise NotImplementedError
 
     def _spend_idle(self) -> None:
         if self._idle_frames.spend(self._now, self._messages):

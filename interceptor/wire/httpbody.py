@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Final
 
@@ -69,7 +70,7 @@ _LENIENT_END = re.compile(rb"\n\r?\n")
 _TCHAR = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z\r\n]")
 
 
-class MessageReader:
+class MessageReader(ABC):
     """Bytes in, events out, one message at a time.
 
     Every byte is looked at a bounded number of times however the input is split: a search goes on
@@ -180,8 +181,9 @@ class MessageReader:
             return CONNECTION_CLOSED
         return NEED_DATA
 
+    @abstractmethod
     def _read_head(self, now: float) -> HTTPEvent | NoEvent:
-        raise NotImplementedError
+        """Read the head of the next message, if it is there."""
 
     def _message_done(self) -> None:
         self._state = DONE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Final
 
 from interceptor.errors import InterceptorError, RemoteProtocolError
@@ -91,7 +92,7 @@ class Buffer:
         return found
 
 
-class MessageCodec:
+class MessageCodec(ABC):
     """Reads and writes the messages of one connection, both directions of it.
 
     A subclass has to say how a message is read and how it is written (`read`, `encode`); that is
@@ -120,23 +121,25 @@ class MessageCodec:
 
     # What a subclass says
 
+    @abstractmethod
     def read(self, buffer: Buffer, from_client: bool) -> Message | None:
         """Take the next message out of ``buffer``; None while it has not come completely.
 
         Of a message that is not complete either nothing is taken, or what was taken is remembered
         in the codec. Raises `RemoteProtocolError`, with a code of its own, for what makes no sense.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def encode(self, message: Any) -> bytes:
         """Return the bytes of a message. Raises `LocalProtocolError` where a hook has spoilt it."""
-        raise NotImplementedError
 
     def sent(self, message: Any) -> None:
         """A message was passed on, or injected: this is what the peer knows of."""
+        return
 
     def dropped(self, message: Any) -> None:
         """A message was not passed on, because a hook dropped it."""
+        return
 
     def refusal(self, error: InterceptorError) -> bytes:
         """Return what tells the client, in the protocol's own words, why the connection ends.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from enum import Enum
 
 
@@ -19,7 +20,7 @@ class Heard(Enum):
     """TLS will not be asked for any more, or nobody could tell."""
 
 
-class Speech:
+class Speech(ABC):
     """Follows one conversation. `OVER` is the last answer; nothing is asked after it.
 
     Both methods look at ``data`` from ``start`` on, and return what they heard and where in
@@ -29,10 +30,10 @@ class Speech:
 
     __slots__ = ()
 
+    @abstractmethod
     def client_sent(self, data: bytes, start: int) -> tuple[Heard, int]:
         """Follow what the client says."""
-        raise NotImplementedError
 
+    @abstractmethod
     def server_sent(self, data: bytes, start: int) -> tuple[Heard, int]:
         """Follow what the server says."""
-        raise NotImplementedError
