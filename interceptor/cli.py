@@ -383,10 +383,15 @@ class Foreground:
         starting.addErrback(self._failed)
 
     def _start_command(self, service: object, command: CommandRun) -> None:
-        if self._stopping:
+        if self._asked is not None or self._stopping:
             return
-        ended = command.start(self._service)
+        # Whatever comes from here on is the command's, since it is there before we are told so.
         self._command_runs = True
+        try:
+            ended = command.start(self._service)
+        except BaseException:
+            self._command_runs = False
+            raise
         ended.addCallback(self._command_ended, command)
         ended.addErrback(self._failed)
 

@@ -423,9 +423,12 @@ class RecordingCommand:
         self.calls: list[str] = []
         self.ended: Deferred[int] = Deferred()
         self.error: Exception | None = None
+        self.meanwhile: Callable[[], None] | None = None
 
     def start(self, proxy: object) -> Deferred[int]:
         self.calls.append("start")
+        if self.meanwhile is not None:
+            self.meanwhile()
         if self.error is not None:
             raise self.error
         return self.ended
@@ -492,6 +495,17 @@ class ForegroundCommandTests(ForegroundTests):
         self.assertEqual(self.run_of.calls, ["start", "SIGINT", "SIGINT", "SIGUSR1", "close"])
         self.assertEqual(self.killed, [])
 
+    def test_a_signal_while_it_is_being_started_is_passed_on(self):
+        def meanwhile() -> None:
+            self.service.started.callback(None)
+            self.assertEqual(self.reactor.stopped, 0)
+            self.run_of.ended.callback(130)
+
+        self.run_of.meanwhile = self.interrupt
+        self.reactor.meanwhile = meanwhile
+        self.assertEqual(self.foreground.run(), 130)
+        self.assertEqual(self.run_of.calls, ["start", "SIGINT", "close"])
+
     def test_a_signal_while_the_proxy_drains_is_ours(self):
         def meanwhile() -> None:
             self.service.started.callback(None)
@@ -506,6 +520,15 @@ class ForegroundCommandTests(ForegroundTests):
         def meanwhile() -> None:
             self.interrupt()
             self.reactor.waiting.pop()()
+            self.service.started.callback(None)
+
+        self.reactor.meanwhile = meanwhile
+        self.assertEqual(self.foreground.run(), 128 + signal.SIGINT)
+        self.assertEqual(self.run_of.calls, [])
+
+    def test_it_is_not_started_where_the_reactor_has_not_yet_heard_of_a_signal(self):
+        def meanwhile() -> None:
+            self.interrupt()
             self.service.started.callback(None)
 
         self.reactor.meanwhile = meanwhile

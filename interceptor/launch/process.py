@@ -29,6 +29,7 @@ class Command:
         self.arguments = tuple(arguments)
         self._reactor = reactor
         self._process: subprocess.Popen[bytes] | None = None
+        self._early: list[int] = []
         self._ended: Deferred[int] = Deferred()
 
     def start(self, environment: Mapping[str, str]) -> Deferred[int]:
@@ -44,6 +45,8 @@ class Command:
             )
         except (OSError, ValueError) as error:
             raise self._cannot_start(error) from None
+        for number in self._early:
+            self.pass_on(number)
         # A thread waits, because a reactor hears only of processes that it started itself.
         threading.Thread(target=self._wait, name="command", daemon=True).start()
         return self._ended
@@ -63,16 +66,19 @@ class Command:
         self._reactor.callFromThread(self._ended.callback, status)
 
     def pass_on(self, number: int) -> None:
-        """Send the command a signal that we got, unless the terminal has sent it one as well."""
+        """Send the command a signal that we got, unless the terminal has sent it one as well.
+
+        What comes while the command is being started waits until it can be told.
+        """
         process = self._process
-        if process is None or (number in _BY_TERMINAL and _terminal_reaches(process.pid)):
-            return
-        process.send_signal(number)
+        if process is None:
+            self._early.append(number)
+        elif number not in _BY_TERMINAL or not _terminal_reaches(process.pid):
+            process.send_signal(number)
 
     def terminate(self) -> None:
         """Ask the command to end."""
-        if self._process is not None:
-            self._process.terminate()
+        self.pass_on(signal.SIGTERM)
 
 
 def exit_status(returned: int) -> int:

@@ -181,6 +181,10 @@ class RunningProcess(ProcessProtocol):
             nonlocal overran
             overran = True
             self.signal(signal.SIGKILL)
+            # Children that it leaves behind may hold its pipes for ever.
+            assert self.transport is not None
+            self.transport.closeStdout()
+            self.transport.closeStderr()
 
         timer = reactor().callLater(timeout, late)
         result = await waiting
