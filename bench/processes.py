@@ -199,6 +199,10 @@ class Process:
                     found.extend(int(word) for word in children.read_text().split())
         return found
 
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send the child itself a signal, if it still runs."""
+        self._child.send_signal(number)
+
     def stop(self, timeout: float = 10.0) -> None:
         """Ask the child to end, then kill it and what it left behind."""
         if self._child.poll() is None:
