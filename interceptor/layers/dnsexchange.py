@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from interceptor.errors import HookFailed, LocalProtocolError, UpstreamError
 from interceptor.layers.datagrams import NoDatagramsError
-from interceptor.layers.failures import ClientGoneError, KilledError, describe, response_removed
+from interceptor.layers.failures import ClientGoneError, KilledError, response_removed
+from interceptor.layers.flowcontrol import FlowSteering, note_failure
 from interceptor.layers.task import Task
-from interceptor.model.connections import ServerConnection, format_address
-from interceptor.model.flow import KILLED_MESSAGE, Error
+from interceptor.model.connections import ServerConnection
 from interceptor.names.flow import DNSFlow
 from interceptor.names.message import UDP_SIZE, Request, Response
 
@@ -32,7 +30,7 @@ _RCODES: Final = {"dns-transfer": "NOTIMP", "refused-by-hook": "REFUSED"}
 """What a client is told of a failure; of any other, SERVFAIL."""
 
 
-class DNSExchange:
+class DNSExchange(FlowSteering):
     """Answers one question, and is the `FlowControl` of its flow.
 
     ``dns_request`` comes first, ``dns_response`` before the answer leaves; a flow ends in exactly
@@ -62,7 +60,7 @@ class DNSExchange:
         self._ask = ask
         self._done = done
         self._told = False
-        self._resumed: Deferred[None] | None = None
+        self._resumed = None
         self._task = Task(self._run(), self._ended)
         self._wire: bytes | None = None
 
@@ -108,14 +106,8 @@ class DNSExchange:
         self._wire = self._encode(response)
 
     async def _fire(self, fire: Any) -> None:
-        waiting = fire(self.flow)
-        if waiting is not None:
-            await waiting
-        if self.flow.intercepted:
-            await self._pause()
-        if self.flow.killed:
-            error = self.flow.error
-            raise KilledError(KILLED_MESSAGE if error is None else error.msg)
+        await self._call_hooks(fire)
+        await self._heed()
 
     def _check(self) -> None:
         """Look at what hooks left in the place of messages."""
@@ -187,31 +179,21 @@ class DNSExchange:
 
     async def _fail(self, error: Exception) -> None:
         """Tell the log and the hooks; the client is told by a code of DNS, unless it was killed."""
-        flow = self.flow
-        code, _, message = describe(error)
-        if flow.error is None:
-            flow.error = Error(message, time.time(), code)
-        if code == "internal-error":
-            self.log.failure("{flow}: unexpected error", flow=flow, proxy=self.environment.proxy)
-        self.log.info(
-            "{client} {type} {name}: {code}: {message}",
-            client=format_address(flow.client_conn.address),
+        code, _ = note_failure(
+            self.log,
+            self.flow,
+            error,
+            self.environment.proxy,
             type=self._asked.type,
             name=self._asked.name,
-            code=code,
-            message=message,
-            of_flow=True,
-            proxy=self.environment.proxy,
         )
         if not isinstance(error, KilledError | ClientGoneError):
             answer = Response.make(self._asked, rcode=_RCODES.get(code, "SERVFAIL"))
             self._wire = answer.to_wire()
-        if self._hooks.dns_error is None or self._told:
+        if self._told:
             return
         try:
-            waiting = self._hooks.dns_error(flow)
-            if waiting is not None:
-                await waiting
+            await self._call_hooks(self._hooks.dns_error)
         except HookFailed as failed:
             # The bus has logged it; what was to be stopped has ended already.
             self.log.debug("dns_error hook: {error}", error=failed, proxy=self.environment.proxy)
@@ -229,33 +211,5 @@ class DNSExchange:
 
     # The flow's control
 
-    def killed(self, flow: DNSFlow) -> None:
-        """Implement `FlowControl.killed`."""
-        error = flow.error
-        self._task.abort(KilledError(KILLED_MESSAGE if error is None else error.msg))
-
-    def intercepted(self, flow: DNSFlow) -> None:
-        """Implement `FlowControl.intercepted`: heeded after the event that is being answered."""
-
-    def resumed(self, flow: DNSFlow) -> None:
-        """Implement `FlowControl.resumed`."""
-        waiting, self._resumed = self._resumed, None
-        if waiting is not None:
-            waiting.callback(None)
-
-    async def _pause(self) -> None:
-        hooks, flow = self._hooks, self.flow
-        if hooks.intercept is not None:
-            waiting = hooks.intercept(flow)
-            if waiting is not None:
-                await waiting
-        if flow.intercepted:
-            self._resumed = Deferred(self._forget_resume)
-            await self._resumed
-        if hooks.resume is not None:
-            waiting = hooks.resume(flow)
-            if waiting is not None:
-                await waiting
-
-    def _forget_resume(self, _: Deferred[None]) -> None:
-        self._resumed = None
+    def _kill(self, error: KilledError) -> None:
+        self._task.abort(error)

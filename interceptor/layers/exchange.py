@@ -31,9 +31,10 @@ from interceptor.layers.failures import (
     tell_failed,
     went_stale,
 )
+from interceptor.layers.flowcontrol import FlowSteering
 from interceptor.layers.task import Task
 from interceptor.model.body import Body
-from interceptor.model.flow import KILLED_MESSAGE, Error, HTTPFlow
+from interceptor.model.flow import Error, HTTPFlow
 from interceptor.model.secrets import mask_url
 from interceptor.net.deadline import Deadline
 from interceptor.wire.httpevents import NEED_DATA, Data
@@ -53,7 +54,7 @@ _IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE
 _MOST_TRIES = 4
 
 
-class HTTPExchange:
+class HTTPExchange(FlowSteering):
     """Takes one request from a client's stream to a server's stream, and the response back.
 
     It is the `FlowControl` of its flow. `run` never raises: every failure ends in the ``error``
@@ -73,7 +74,6 @@ class HTTPExchange:
         "_pump",
         "_request_sent",
         "_responding",
-        "_resumed",
         "_sending",
         "_server",
         "_settings",
@@ -97,7 +97,7 @@ class HTTPExchange:
         self._server: Any = None
         self._pump: Task | None = None
         self._request_sent: Deferred[None] | None = None
-        self._resumed: Deferred[None] | None = None
+        self._resumed = None
         self._total: Deadline | None = None
         # What a hook asked for that the exchange has to look at: a kill, or a pause.
         self._attention = False
@@ -175,31 +175,26 @@ class HTTPExchange:
     # The flow's control
 
     def killed(self, flow: HTTPFlow) -> None:
-        """Implement `FlowControl.killed`."""
         self._attention = True
         if self._in_hook:
             # It may be that very hook that calls: let it come to rest before it is cancelled.
             self._layer.context.environment.clock.callLater(0, self._cancel_hook)
         elif not self._firing:
-            self._task.abort(KilledError(self._kill_message()))
+            super().killed(flow)
 
     def _cancel_hook(self) -> None:
         if self._in_hook:
-            self._task.abort(KilledError(self._kill_message()))
+            super().killed(self.flow)
 
-    def _kill_message(self) -> str:
-        error = self.flow.error
-        return KILLED_MESSAGE if error is None else error.msg
+    def _kill(self, error: KilledError) -> None:
+        self._task.abort(error)
 
     def intercepted(self, flow: HTTPFlow) -> None:
-        """Implement `FlowControl.intercepted`."""
         self._attention = True
 
-    def resumed(self, flow: HTTPFlow) -> None:
-        """Implement `FlowControl.resumed`."""
-        waiting, self._resumed = self._resumed, None
-        if waiting is not None:
-            waiting.callback(None)
+    async def _call_hooks(self, fire: Callable[[Any], Any] | None) -> None:
+        if fire is not None:
+            await self._fire(fire)
 
     async def _fire(
         self, fire: Callable[[Any], Any], before_waiting: Callable[[], None] | None = None
@@ -227,19 +222,9 @@ class HTTPExchange:
         flow = self.flow
         self._attention = False
         if flow.killed:
-            raise KilledError(self._kill_message())
-        if not flow.intercepted:
-            return
-        if self._hooks.intercept is not None:
-            await self._fire(self._hooks.intercept)
+            raise self._kill_error()
         if flow.intercepted:
-            self._resumed = Deferred(self._forget_resume)
-            await self._resumed
-        if self._hooks.resume is not None:
-            await self._fire(self._hooks.resume)
-
-    def _forget_resume(self, _: Deferred[None]) -> None:
-        self._resumed = None
+            await self._pause()
 
     # The request
 
@@ -409,7 +394,7 @@ class HTTPExchange:
 
     async def _attend_to_kill(self) -> None:
         if self.flow.killed:
-            raise KilledError(self._kill_message())
+            raise self._kill_error()
 
     async def _fire_streamed_request(self, before: Destination) -> None:
         # The body has left: what a hook decides now comes too late for the server.
@@ -423,7 +408,7 @@ class HTTPExchange:
                 proxy=self._layer.context.environment.proxy,
             )
         if self.flow.killed:
-            raise KilledError(self._kill_message())
+            raise self._kill_error()
 
     # From the server
 

@@ -137,7 +137,7 @@ class MessageExchange:
         while self._injected:
             message = self._injected.popleft()
             message.raw = self.codec.encode(message)
-            self._talk.note_injected(message, before)
+            self._talk.keep(message, before_latest=before)
             await self._send(message, message.raw)
 
     async def _open(self) -> _Intake:

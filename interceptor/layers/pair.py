@@ -314,7 +314,7 @@ class Pair:
 
     def _inject(self, message: Message) -> None:
         self._layer.injected(message)
-        self._talk.note_injected(message, self._telling > 0)
+        self._talk.keep(message, before_latest=self._telling > 0)
 
     # What the transports tell
 

@@ -6,13 +6,12 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
-from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.logger import Logger
 
 from interceptor.errors import HookFailed, InterceptorError
-from interceptor.layers.failures import ClientGoneError, KilledError, describe
-from interceptor.layers.hooking import run_hook
+from interceptor.layers.failures import ClientGoneError
+from interceptor.layers.flowcontrol import FlowTelling, Holding
 from interceptor.layers.joint import (
     HANDSHAKE,
     AnswerRelay,
@@ -23,7 +22,6 @@ from interceptor.layers.joint import (
 )
 from interceptor.layers.relay import Relay
 from interceptor.model.connections import ServerConnection, format_address
-from interceptor.model.flow import KILLED_MESSAGE, Error
 from interceptor.model.tcpflow import TCPFlow, TCPMessage
 from interceptor.net.gate import HOOK
 from interceptor.net.sides import Side
@@ -31,6 +29,9 @@ from interceptor.net.tlsfailures import TruncatedError
 from interceptor.wire.starttls import Phase, StartTLSWatch
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from twisted.internet.defer import Deferred
     from twisted.python.failure import Failure
 
     from interceptor.hooks.bus import HookBus
@@ -49,7 +50,7 @@ def has_listeners(hooks: HookBus) -> bool:
     )
 
 
-class TCPExchange(Joint):
+class TCPExchange(Joint, Holding, FlowTelling):
     """Joins a client and a server, and tells of it. It is the `FlowControl` of its flow.
 
     The events are ``tcp_start``, before a connection is made that is not there yet; then
@@ -59,20 +60,19 @@ class TCPExchange(Joint):
 
     log = Logger()
 
+    events = "tcp"
     flow: TCPFlow
 
     def __init__(self, context: Context, passthrough: str | None) -> None:
         super().__init__(context, passthrough)
+        self.environment = context.environment
         self._hooks: Any = context.environment.hooks
+        self._resumed = None
         self._telling = False
         self._sides: tuple[Side, ...] = ()
-        self._over = False
         # What arrived while a hook was busy with what came before; None is an end of input. What
         # has been seen by the watches already is True.
         self._queue: deque[tuple[JointRelay, bytes | None, bool]] = deque()
-        self._waiting: Deferred[Any] | None = None
-        self._resumed: Deferred[None] | None = None
-        self._kept = 0
         # What scripts send: while nobody is there to take it, or its receiver is slow to do so.
         self._joined = False
         self._unsent: list[TCPMessage] = []
@@ -96,15 +96,7 @@ class TCPExchange(Joint):
         super().start(server, destination, data)
 
     async def _open(self, server: ServerSide | None) -> ServerSide:
-        flow = self.flow
-        if self._hooks.tcp_start is not None:
-            waiting = self._hooks.tcp_start(flow)
-            if waiting is not None:
-                await waiting
-        if flow.intercepted:
-            await self._pause()
-        if flow.killed:
-            raise KilledError(self._kill_message())
+        await self.begin()
         return await super()._open(server)
 
     def _opened(self, server: ServerSide, data: bytes) -> None:
@@ -122,13 +114,6 @@ class TCPExchange(Joint):
             return JointRelay, JointRelay
         upward, downward = super()._kinds()
         return _COUNTING[upward], _COUNTING[downward]
-
-    def count(self, from_client: bool, size: int) -> None:
-        """So many bytes are passed on."""
-        if from_client:
-            self.flow.bytes_from_client += size
-        else:
-            self.flow.bytes_from_server += size
 
     # Messages
 
@@ -173,7 +158,7 @@ class TCPExchange(Joint):
     def _tell(self, relay: JointRelay, data: bytes) -> bool:
         """Fire ``tcp_message``, and pass on what is left of it; False if that has to wait."""
         message = self._asked = TCPMessage(relay.from_client, data, time.time())
-        self._keep(message)
+        self.keep(message)
         fire = self._hooks.tcp_message
         if fire is not None:
             try:
@@ -181,37 +166,23 @@ class TCPExchange(Joint):
             except HookFailed as error:
                 self._fail(error)
                 return False
-            if waiting is None and self.flow.intercepted:
-                waiting = Deferred.fromCoroutine(self._pause())
-            if waiting is not None:
-                self._wait(waiting, relay, message)
-                return False
+            if waiting is not None or self.flow.intercepted:
+
+                def go_on() -> None:
+                    self._told(relay, message)
+                    self._go_on()
+
+                if not self._wait(waiting, go_on):
+                    return False
         if self._over:
             return False
         self._told(relay, message)
         return True
 
-    def _wait(self, waiting: Deferred[Any], relay: JointRelay, message: TCPMessage) -> None:
+    def _wait(self, waiting: Deferred[Any] | None, go_on: Callable[[], object]) -> bool:
         for side in self._sides:
             side.reading.pause(HOOK)
-        self._waiting = waiting
-
-        def answered(_: object) -> None:
-            self._waiting = None
-            if self._over:
-                return
-            if self.flow.intercepted:
-                self._wait(Deferred.fromCoroutine(self._pause()), relay, message)
-                return
-            self._told(relay, message)
-            self._go_on()
-
-        def failed(failure: Failure) -> None:
-            self._waiting = None
-            if not self._over and isinstance(failure.value, Exception):
-                self._fail(failure.value)
-
-        waiting.addCallbacks(answered, failed)
+        return super()._wait(waiting, go_on)
 
     def _told(self, relay: JointRelay, message: TCPMessage) -> None:
         """Pass on what hooks left of a message, the first of the queue."""
@@ -260,20 +231,6 @@ class TCPExchange(Joint):
     def tls_failed(self, error: Exception) -> None:
         self._ended(error)
 
-    # What is kept
-
-    def _keep(self, message: TCPMessage) -> None:
-        flow = self.flow
-        messages = flow.messages
-        # The latest is what hooks are looking at, whatever is sent meanwhile.
-        asked = self._asked is not message and messages and messages[-1] is self._asked
-        messages.insert(len(messages) - 1 if asked else len(messages), message)
-        self._kept += len(message.content)
-        limit = self.context.environment.settings.body_memory_limit
-        while self._kept > limit and len(flow.messages) > 1:
-            self._kept -= len(flow.messages.pop(0).content)
-            flow.forgotten += 1
-
     # What scripts send
 
     def inject(self, message: TCPMessage) -> None:
@@ -294,11 +251,11 @@ class TCPExchange(Joint):
             self._backlog = 0
         self._send(sink, message)
         # A connection that carries something is not idle.
-        server.deadline.set(self.context.environment.settings.tunnel_idle_timeout)
+        server.deadline.set(self.environment.settings.tunnel_idle_timeout)
 
     def _check_room(self, message: TCPMessage) -> None:
         backlog = self._backlog + len(message.content)
-        if backlog > self.context.environment.settings.body_memory_limit:
+        if backlog > self.environment.settings.body_memory_limit:
             raise InterceptorError(
                 "more was injected than body_memory_limit, and nobody takes it", "tcp-inject-full"
             )
@@ -325,44 +282,11 @@ class TCPExchange(Joint):
 
     def _send(self, sink: Side, message: TCPMessage) -> None:
         if self._hooks.tcp_message is not None:
-            self._keep(message)
+            # The latest is what hooks are looking at, whatever is sent meanwhile.
+            messages = self.flow.messages
+            asked = bool(messages) and messages[-1] is self._asked
+            self.keep(message, before_latest=asked)
         sink.write(message.content)
-
-    # The flow's control
-
-    def killed(self, flow: TCPFlow) -> None:
-        """Implement `FlowControl.killed`."""
-        self._fail(KilledError(self._kill_message()))
-
-    def intercepted(self, flow: TCPFlow) -> None:
-        """Implement `FlowControl.intercepted`: heeded after the event that is being answered."""
-
-    def resumed(self, flow: TCPFlow) -> None:
-        """Implement `FlowControl.resumed`."""
-        waiting, self._resumed = self._resumed, None
-        if waiting is not None:
-            waiting.callback(None)
-
-    async def _pause(self) -> None:
-        hooks, flow = self._hooks, self.flow
-        if hooks.intercept is not None:
-            waiting = hooks.intercept(flow)
-            if waiting is not None:
-                await waiting
-        if flow.intercepted:
-            self._resumed = Deferred(self._forget_resume)
-            await self._resumed
-        if hooks.resume is not None:
-            waiting = hooks.resume(flow)
-            if waiting is not None:
-                await waiting
-
-    def _forget_resume(self, _: Deferred[None]) -> None:
-        self._resumed = None
-
-    def _kill_message(self) -> str:
-        error = self.flow.error
-        return KILLED_MESSAGE if error is None else error.msg
 
     # The end
 
@@ -398,55 +322,9 @@ class TCPExchange(Joint):
         if self._over:
             return
         self._over = True
-        flow = self.flow
-        flow.timestamp_end = time.time()
-        if error is not None:
-            code, _, message = describe(error)
-            if flow.error is None:
-                flow.error = Error(message, flow.timestamp_end, code)
-            if code == "internal-error":
-                self.log.failure(
-                    "{flow}: unexpected error", flow=flow, proxy=self.context.environment.proxy
-                )
-            self.log.info(
-                "{client} {server}: {code}: {message}",
-                client=format_address(flow.client_conn.address),
-                server=format_address(flow.server_conn.address),
-                code=code,
-                message=message,
-                of_flow=True,
-                proxy=self.context.environment.proxy,
-            )
         self._queue.clear()
-        waiting, self._waiting = self._waiting, None
-        if waiting is not None:
-            waiting.cancel()
-        ending = Deferred.fromCoroutine(self._tell_end(error is not None))
-        ending.addErrback(self._end_failed)
-
-    async def _tell_end(self, failed: bool) -> None:
-        hooks, flow = self._hooks, self.flow
-        try:
-            if failed and hooks.tcp_error is not None:
-                waiting = hooks.tcp_error(flow)
-                if waiting is not None:
-                    await waiting
-        except HookFailed as error:
-            # The bus has logged it; what was to be stopped has ended already.
-            self.log.debug(
-                "tcp_error hook: {error}", error=error, proxy=self.context.environment.proxy
-            )
-        flow.detach()
-        if hooks.tcp_end is not None:
-            run_hook(hooks.tcp_end, flow)
-
-    def _end_failed(self, failure: Failure) -> None:
-        self.log.failure(
-            "the end of {flow} could not be told",
-            failure,
-            flow=self.flow,
-            proxy=self.context.environment.proxy,
-        )
+        self._stop_waiting()
+        self._tell_end(error)
 
 
 class _CountingRelay(WatchedRelay):

@@ -6,16 +6,15 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
-from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.logger import Logger
 
 from interceptor.errors import HookFailed, InterceptorError, UpstreamError
-from interceptor.layers.failures import ClientGoneError, KilledError, describe
+from interceptor.layers.failures import ClientGoneError
+from interceptor.layers.flowcontrol import Holding, note_failure
 from interceptor.layers.hooking import run_hook
 from interceptor.layers.websocketpeer import WebSocketPeer
 from interceptor.model.connections import format_address
-from interceptor.model.flow import KILLED_MESSAGE, Error
 from interceptor.model.secrets import mask_url
 from interceptor.model.websocket import ABNORMAL, CLOSE, DATA_TYPES, PONG, WebSocketData
 from interceptor.net.gate import BACKLOG, SETUP
@@ -25,7 +24,7 @@ from interceptor.wire.websocketwrite import MessageEncoder
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from twisted.python.failure import Failure
+    from twisted.internet.defer import Deferred
 
     from interceptor.layers.context import Context
     from interceptor.layers.serverside import ServerSide
@@ -41,7 +40,7 @@ _MOST_IN_A_ROW: Final = 256
 """Injected messages that are sent before everybody else has a turn."""
 
 
-class WebSocketRelay:
+class WebSocketRelay(Holding):
     """Joins a client and a server that speak WebSocket, and tells of it.
 
     It is the `FlowControl` of its flow from ``websocket_start`` to ``websocket_end``, and the
@@ -68,12 +67,10 @@ class WebSocketRelay:
             flow.websocket = WebSocketData()
         self.data: WebSocketData = flow.websocket
         self.busy = True
-        self._ended = False
+        self._resumed = None
         self._todo: deque[WebSocketPeer] = deque()
         self._injected: deque[WebSocketMessage] = deque()
         self._injected_size = 0
-        self._waiting: Deferred[Any] | None = None
-        self._resumed: Deferred[None] | None = None
         # How much is kept of the messages, each and all.
         self._sizes: deque[int] = deque()
         self._kept = 0
@@ -127,13 +124,13 @@ class WebSocketRelay:
         """A peer takes more again."""
         if self.busy:
             self.postpone(peer.other)
-        elif not self._ended:
+        elif not self._over:
             self.pump(peer.other)
 
     def _go_on(self) -> None:
         todo = self._todo
         in_a_row = 0
-        while not self._ended:
+        while not self._over:
             if self._injected:
                 in_a_row += 1
                 if in_a_row > _MOST_IN_A_ROW:
@@ -169,7 +166,7 @@ class WebSocketRelay:
             if not self._handle(peer, message):
                 self.postpone(peer)
                 return False
-            if self._ended:
+            if self._over:
                 return True
             if self._injected:
                 self.postpone(peer)
@@ -208,7 +205,7 @@ class WebSocketRelay:
 
                 if not self._wait(waiting, go_on):
                     return False
-        if not self._ended:
+        if not self._over:
             self._pass_on(peer, message)
         return True
 
@@ -267,72 +264,22 @@ class WebSocketRelay:
             return None
         finally:
             self._firing = False
-        if self.flow.killed and not self._ended:
+        if self.flow.killed and not self._over:
             self._waiting = waiting
-            self._kill()
+            self._kill(self._kill_error())
             return None
         return waiting
 
-    @property
-    def _held(self) -> bool:
-        """Whether somebody has intercepted the flow."""
-        return self.flow.intercepted and not self._ended
-
-    def _wait(self, waiting: Deferred[Any] | None, go_on: Callable[[], None]) -> bool:
-        """Wait for hooks, and for who has intercepted the flow, and then call ``go_on``.
-
-        Returns True, and does not call it, where that is over already.
-        """
+    def _wait(self, waiting: Deferred[Any] | None, go_on: Callable[[], object]) -> bool:
         self._flush()
-        at_once, over = True, False
-        self._waiting = waited = Deferred.fromCoroutine(self._settled(waiting))
-
-        def answered(_: object) -> None:
-            nonlocal over
-            self._waiting = None
-            if at_once:
-                over = True
-            elif not self._ended:
-                go_on()
-
-        def failed(failure: Failure) -> None:
-            self._waiting = None
-            if not self._ended and isinstance(failure.value, Exception):
-                self._fail(failure.value)
-
-        waited.addCallbacks(answered, failed)
-        at_once = False
-        return over
-
-    async def _settled(self, waiting: Deferred[Any] | None) -> None:
-        if waiting is not None:
-            await waiting
-        while self.flow.intercepted:
-            await self._pause()
-
-    async def _pause(self) -> None:
-        hooks, flow = self._hooks, self.flow
-        if hooks.intercept is not None:
-            waiting = hooks.intercept(flow)
-            if waiting is not None:
-                await waiting
-        if flow.intercepted:
-            self._resumed = Deferred(self._forget_resume)
-            await self._resumed
-        if hooks.resume is not None:
-            waiting = hooks.resume(flow)
-            if waiting is not None:
-                await waiting
-
-    def _forget_resume(self, _: Deferred[None]) -> None:
-        self._resumed = None
+        return super()._wait(waiting, go_on)
 
     # Messages that no peer sent
 
     def inject(self, message: WebSocketMessage) -> None:
         """Implement `WebSocketControl.inject`."""
         target = self._server if message.from_client else self._client
-        if self._ended or target.close_sent or target.side.closing:
+        if self._over or target.close_sent or target.side.closing:
             raise InterceptorError("the WebSocket has been closed", "websocket-not-open")
         size = message.kept_size
         if self._injected_size + size > self.settings.websocket_message_limit:
@@ -372,7 +319,7 @@ class WebSocketRelay:
 
     def close(self, code: int, reason: str) -> None:
         """Implement `WebSocketControl.close`."""
-        if self._ended:
+        if self._over:
             return
         if self.data.close_code is None:
             self.data.close_code, self.data.close_reason = code, reason
@@ -432,7 +379,7 @@ class WebSocketRelay:
 
     def _peer_ended(self, peer: WebSocketPeer) -> None:
         """All that a peer has sent was passed on, and nothing more will come."""
-        if self._ended:
+        if self._over:
             return
         other, lost = peer.other, peer.lost
         if peer.close_received or self.data.close_code is not None:
@@ -474,7 +421,7 @@ class WebSocketRelay:
         self._give_up(peer, str(error), error)
 
     def _give_up(self, peer: WebSocketPeer, reason: str, error: InterceptorError) -> None:
-        if self._ended:
+        if self._over:
             return
         if self.data.close_code is None:
             self.data.close_code, self.data.close_reason = ABNORMAL, reason
@@ -497,67 +444,35 @@ class WebSocketRelay:
     # The flow's control
 
     def killed(self, flow: HTTPFlow) -> None:
-        """Implement `FlowControl.killed`."""
         if self._waiting is not None:
             # It may be that very hook that calls: let it come to rest before it is cancelled.
-            self.context.environment.clock.callLater(0, self._kill)
+            self.context.environment.clock.callLater(0, super().killed, flow)
         elif not self._firing:
-            self._kill()
-
-    def _kill(self) -> None:
-        error = self.flow.error
-        self._fail(KilledError(KILLED_MESSAGE if error is None else error.msg))
-
-    def intercepted(self, flow: HTTPFlow) -> None:
-        """Implement `FlowControl.intercepted`: heeded after the event that is being answered."""
-
-    def resumed(self, flow: HTTPFlow) -> None:
-        """Implement `FlowControl.resumed`."""
-        waiting, self._resumed = self._resumed, None
-        if waiting is not None:
-            waiting.callback(None)
+            super().killed(flow)
 
     # The end
 
     def _end(self, error: Exception | None) -> None:
-        if self._ended:
+        if self._over:
             return
-        self._ended = True
+        self._over = True
         flow, data = self.flow, self.data
         data.timestamp_end = time.time()
         if data.close_code is None:
             data.close_code, data.close_reason = ABNORMAL, ""
         if error is not None:
-            self._note(error)
+            note_failure(
+                self.log,
+                flow,
+                error,
+                self.context.environment.proxy,
+                url=mask_url(flow.request.pretty_url),
+            )
         self._todo.clear()
         self._injected.clear()
-        waiting, self._waiting = self._waiting, None
-        if waiting is not None:
-            waiting.addErrback(_cancelled)
-            waiting.cancel()
+        self._stop_waiting()
         flow.detach()
         data.attach(None)
         fire = self._hooks.websocket_end
         if fire is not None:
             run_hook(fire, flow)
-
-    def _note(self, error: Exception) -> None:
-        flow, proxy = self.flow, self.context.environment.proxy
-        code, _, message = describe(error)
-        if flow.error is None:
-            flow.error = Error(message, self.data.timestamp_end, code)
-        if code == "internal-error":
-            self.log.failure("{flow}: unexpected error", flow=flow, proxy=proxy)
-        self.log.info(
-            "{client} {url}: {code}: {message}",
-            client=format_address(flow.client_conn.address),
-            url=mask_url(flow.request.pretty_url),
-            code=code,
-            message=message,
-            of_flow=True,
-            proxy=proxy,
-        )
-
-
-def _cancelled(failure: Failure) -> None:
-    """Drop it: nobody waits any more."""
