@@ -17,6 +17,9 @@ SEARCH_LIMIT: Final = 8 * 1024 * 1024
 _SLICE: Final = 4096
 _SLACK: Final = 16 * 1024 * 1024
 
+_SECONDS: Final = 0.1
+"""Time of the processor that decoding may take for one search."""
+
 
 def body_length(message: Message) -> int:
     """Bytes of the body with its content codings: of the body that is held, else of that seen."""
@@ -85,6 +88,6 @@ def _slices(body: bytes | Body) -> Iterator[bytes]:
 
 
 def _decoded(body: bytes | Body, coding: str, limit: int) -> Iterator[bytes]:
-    decoder = Decoder(coding, limit + _SLACK)
+    decoder = Decoder(coding, limit + _SLACK, seconds=_SECONDS)
     for piece in _slices(body):
         yield decoder.feed(piece)

@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from twisted.internet.defer import DeferredSemaphore
 from twisted.logger import Logger, LogLevel
 
 from interceptor.model.options import Options
@@ -29,6 +30,8 @@ _LEVELS: Final = {
 }
 _OTHER_LEVELS: Final = {"warning": "warn", "alert": "info", "critical": "error"}
 
+_MOST_LOADING: Final = 2
+
 
 @dataclass(frozen=True, slots=True)
 class LogEntry:
@@ -44,7 +47,7 @@ class Proxy:
     ``shared`` is what they share with those of other workers; ``worker`` counts from 1.
     """
 
-    __slots__ = ("__weakref__", "in_thread", "master", "options", "shared", "worker")
+    __slots__ = ("__weakref__", "in_thread", "loading", "master", "options", "shared", "worker")
 
     shared: Shared
 
@@ -58,6 +61,8 @@ class Proxy:
         self.master = master
         self.in_thread = in_thread
         self.worker = 1
+        # Few bodies are decoded at a time: each may need hundreds of megabytes meanwhile.
+        self.loading = DeferredSemaphore(_MOST_LOADING)
 
 
 class ScriptLog:

@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 
 from interceptor.errors import InterceptorError
 from interceptor.hooks.context import CURRENT, current
+from interceptor.model import elsewhere
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -89,15 +90,21 @@ class HookThreads:
         return stopped
 
     def _work(self) -> None:
+        while self._do_next():
+            # While it waits for the next job, the thread holds on to nothing of the last one.
+            pass
+
+    def _do_next(self) -> bool:
         job = self._next()
-        while job is not None:
-            if not job.deferred.called:
-                try:
-                    result = job.context.run(job.call)
-                except BaseException:
-                    result = Failure()
-                self._reactor.callFromThread(_answer, job.deferred, result)
-            job = self._next()
+        if job is None:
+            return False
+        if not job.deferred.called:
+            try:
+                result = job.context.run(job.call)
+            except BaseException:
+                result = Failure()
+            self._reactor.callFromThread(_answer, job.deferred, result)
+        return True
 
     def _next(self) -> _Job | None:
         """The next job; None when this thread shall end, of which it is no longer counted then."""
@@ -150,3 +157,12 @@ def concurrent(hook: Callable[_P, _T]) -> Callable[_P, Deferred[_T]]:
         return deferred
 
     return run
+
+
+def _run_elsewhere(function: Callable[..., _T], *args: Any) -> Deferred[_T]:
+    proxy = current().proxy
+    deferred: Deferred[_T] = proxy.loading.run(proxy.in_thread, function, *args)
+    return deferred
+
+
+elsewhere.set_runner(_run_elsewhere)

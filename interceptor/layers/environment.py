@@ -18,6 +18,7 @@ from interceptor.layers.proxyprotocol import ProxyProtocol
 from interceptor.layers.ring import RingGuard
 from interceptor.layers.windowbudget import WindowBudget
 from interceptor.model.backends import Backends
+from interceptor.model.codings import DecodeLimits
 from interceptor.model.limitoptions import share_of
 from interceptor.net.descriptors import DescriptorGuard
 from interceptor.net.handshakes import TLS_OPTIONS, Handshakes
@@ -60,7 +61,7 @@ class Settings:
     stream_grpc: bool
     sse_event_limit: int
     message_size_limit: int
-    decoded_size_limit: int
+    decode_limits: DecodeLimits
     http_framing: str
     head_size_limit: int
     header_count_limit: int
@@ -105,7 +106,10 @@ class Settings:
     @classmethod
     def from_options(cls, options: Options) -> Settings:
         """Take the snapshot."""
-        values: dict[str, Any] = {field.name: getattr(options, field.name) for field in fields(cls)}
+        names = {field.name for field in fields(cls)} - {"decode_limits"}
+        values: dict[str, Any] = {name: getattr(options, name) for name in names}
+        size, seconds = options.decoded_size_limit, options.decode_timeout
+        values["decode_limits"] = DecodeLimits(size, seconds or None)
         for name in ("body_memory_total", "h2_mirror_total"):
             values[name] = share_of(options, name)
         return cls(**values)

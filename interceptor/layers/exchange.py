@@ -431,7 +431,7 @@ class HTTPExchange(FlowSteering):
     async def _receive(self, server: Any, head: ResponseHead) -> None:
         flow, hooks, settings = self.flow, self._hooks, self._settings
         response = flow.response = head.response
-        response.content_limit = settings.decoded_size_limit
+        response.decode_limits = settings.decode_limits
         if hooks.responseheaders is not None:
             await self._fire(hooks.responseheaders)
             if flow.response is not response:

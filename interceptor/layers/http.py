@@ -111,7 +111,7 @@ class HTTPLayer(Layer):
         environment = self.context.environment
         environment.admission.check_flow()
         request = head.request
-        request.content_limit = environment.settings.decoded_size_limit
+        request.decode_limits = environment.settings.decode_limits
         if request.first_line_format == "authority":
             kind: type[HTTPExchange] = ConnectExchange
             if not self.is_proxy:

@@ -75,7 +75,10 @@ class WebSocketRelay(Holding):
         self._sizes: deque[int] = deque()
         self._kept = 0
         self._firing = False
-        limits = WebSocketLimits(settings.websocket_message_limit, settings.websocket_frame_limit)
+        message, decode = settings.websocket_message_limit, settings.decode_limits
+        limits = WebSocketLimits(
+            message, settings.websocket_frame_limit, min(message, decode.size), decode.seconds
+        )
         self._client = WebSocketPeer(
             self,
             True,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 import brotli
@@ -29,14 +31,54 @@ DECODABLE: Final = ("gzip", "deflate", "br", "zstd", "identity")
 
 # RFC 9659: a zstd window for the web is 8 MiB at most.
 _ZSTD_WINDOW = 8 * 1024 * 1024
-# zlib copies what is left after every member and every bounded step, so it is fed small slices.
-_ZLIB_SLICE = 16 * 1024
+# zlib copies what is left after every member and every bounded step, and none of them can be
+# interrupted: they are fed small slices.
+_SLICE = 16 * 1024
 # zstandard cannot bound the output of a call, so the input is: 4 bytes make 128 KiB at most, so
 # that one slice makes 8 MiB at most.
 _ZSTD_SLICE = 256
 _STEP = 64 * 1024
 
 _ALIASES = {"x-gzip": "gzip", "x-deflate": "deflate"}
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeLimits:
+    """What removing the codings of one body may make, in bytes, and take, in CPU seconds."""
+
+    size: int = DEFAULT_LIMIT
+    seconds: float | None = None
+
+
+class Work:
+    """Work in a thread that may take some ``seconds`` of processor time; None lets it take any.
+
+    What happens between `check` and the next `begin` does not count.
+    """
+
+    __slots__ = ("_began", "_left", "seconds")
+
+    def __init__(self, seconds: float | None) -> None:
+        self.seconds = seconds
+        self._left = seconds or 0.0
+        self._began = 0.0
+
+    def begin(self) -> None:
+        """Count from now on."""
+        if self.seconds is not None:
+            self._began = time.thread_time()
+
+    def check(self) -> None:
+        """Raise `DecodeError`, with code ``content-too-slow``, where it has become too much."""
+        if self.seconds is None:
+            return
+        now = time.thread_time()
+        self._left -= now - self._began
+        self._began = now
+        if self._left < 0:
+            raise DecodeError(
+                f"it takes more than {self.seconds:g} s to decode the body", "content-too-slow"
+            )
 
 
 class _Stage(Protocol):
@@ -57,13 +99,7 @@ class _Gzip:
         self._over = False
 
     def feed(self, data: bytes, emit: Callable[[bytes], None]) -> None:
-        for start in range(0, len(data), _ZLIB_SLICE):
-            if self._over:
-                return
-            self._slice(data[start : start + _ZLIB_SLICE], emit)
-
-    def _slice(self, data: bytes, emit: Callable[[bytes], None]) -> None:
-        while data:
+        while data and not self._over:
             if self._between:
                 data = (self._held + data).lstrip(b"\0")
                 self._held = b""
@@ -98,10 +134,8 @@ class _Deflate:
             # RFC 1950 section 2.2: method 8, and the two bytes are a multiple of 31.
             zlib_header = data[0] & 0x0F == 8 and (data[0] << 8 | data[1]) % 31 == 0
             self._stream = zlib.decompressobj(15 if zlib_header else -15)
-        for start in range(0, len(data), _ZLIB_SLICE):
-            if self._stream.eof:
-                return
-            _inflate(self._stream, data[start : start + _ZLIB_SLICE], emit)
+        if not self._stream.eof:
+            _inflate(self._stream, data, emit)
 
     def complete(self) -> bool:
         return self._stream is not None and self._stream.eof
@@ -177,7 +211,8 @@ _FOREIGN = (zlib.error, brotli.error, zstandard.ZstdError, MemoryError)
 class _Bounded:
     """One stage with its bounds: it refuses before more than one step too much is held."""
 
-    def __init__(self, coding: str, limit: int, per_feed: bool) -> None:
+    def __init__(self, coding: str, limit: int, per_feed: bool, work: Work) -> None:
+        self._work = work
         self._coding = coding
         self._limit = limit
         self._per_feed = per_feed
@@ -193,7 +228,13 @@ class _Bounded:
         self._taken += len(data)
         self._fed = True
         try:
-            self._stage.feed(data, self._emit)
+            if len(data) <= _SLICE:
+                self._stage.feed(data, self._emit)
+                self._work.check()
+            else:
+                for start in range(0, len(data), _SLICE):
+                    self._stage.feed(data[start : start + _SLICE], self._emit)
+                    self._work.check()
         except _FOREIGN as error:
             raise DecodeError(f"the body is not valid {self._coding}: {error}") from error
         out = self._out
@@ -215,6 +256,7 @@ class _Bounded:
                 "content-too-large",
             )
         self._out.append(data)
+        self._work.check()
 
     def finish(self) -> None:
         if self._fed and not self._stage.complete():
@@ -250,18 +292,29 @@ class Decoder:
 
     ``coding`` is the value of a Content-Encoding: codings in the order in which they were applied.
     ``limit`` bounds the decoded size in bytes, of every coding; with ``per_feed`` what comes of one
-    call of `feed`, for a body that may go on for ever. Raises `DecodeError`, from here
-    and from both methods, with code ``content-damaged``, ``content-too-large``,
-    ``content-coding-unknown`` or ``content-codings-excessive``; the decoder is of no use then.
+    call of `feed`, for a body that may go on for ever. ``seconds`` bounds the processor time that
+    all of it may take. Raises `DecodeError`, from here and from both methods, with code
+    ``content-damaged``, ``content-too-large``, ``content-too-slow``, ``content-coding-unknown`` or
+    ``content-codings-excessive``; the decoder is of no use then.
     """
 
-    __slots__ = ("_stages",)
+    __slots__ = ("_stages", "_work")
 
-    def __init__(self, coding: str, limit: int = DEFAULT_LIMIT, *, per_feed: bool = False) -> None:
-        self._stages = [_Bounded(name, limit, per_feed) for name in reversed(_checked(coding))]
+    def __init__(
+        self,
+        coding: str,
+        limit: int = DEFAULT_LIMIT,
+        *,
+        per_feed: bool = False,
+        seconds: float | None = None,
+    ) -> None:
+        work = self._work = Work(seconds)
+        names = reversed(_checked(coding))
+        self._stages = [_Bounded(name, limit, per_feed, work) for name in names]
 
     def feed(self, data: bytes) -> bytes:
         """Take coded bytes and return what they decode to, which may be nothing yet."""
+        self._work.begin()
         for stage in self._stages:
             if not data:
                 break
@@ -274,13 +327,34 @@ class Decoder:
             stage.finish()
 
 
-def decode(data: bytes, coding: str, limit: int = DEFAULT_LIMIT) -> bytes:
-    """Return a whole body with its codings removed; an empty one stays empty.
+def release_memory() -> None:
+    """Have the C library give back what was freed, where it can.
 
-    Arguments and errors are those of `Decoder`.
+    It keeps the pieces of what was put together, for each thread its own.
     """
-    decoder = Decoder(coding, limit)
-    decoded = decoder.feed(data)
+    import ctypes
+
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (AttributeError, OSError):
+        return
+
+
+def decode(
+    data: bytes | Iterable[bytes],
+    coding: str,
+    limit: int = DEFAULT_LIMIT,
+    seconds: float | None = None,
+) -> bytes:
+    """Return a whole body, given at once or in pieces, with its codings removed.
+
+    An empty one stays empty. Arguments and errors are those of `Decoder`.
+    """
+    decoder = Decoder(coding, limit, seconds=seconds)
+    if isinstance(data, bytes):
+        decoded = decoder.feed(data)
+    else:
+        decoded = b"".join([decoder.feed(piece) for piece in data])
     decoder.finish()
     return decoded
 

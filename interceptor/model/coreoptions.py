@@ -154,8 +154,16 @@ CORE_OPTIONS: Final[tuple[Option, ...]] = (
         ),
         size(
             "decoded_size_limit",
-            128 * _M,
-            "Largest result of removing a content coding (gzip, deflate, br, zstd).",
+            16 * _M,
+            "Largest result of removing a content coding (gzip, deflate, br, zstd), and of "
+            "inflating a message of a WebSocket. Nobody else is served while that is done, unless "
+            "a script has it done in a thread.",
+        ),
+        duration(
+            "decode_timeout",
+            0.1,
+            "How much time of the processor that may take, for one message; 0 means any.",
+            minimum=0,
         ),
     ),
     *grouped(

@@ -17,7 +17,7 @@ from interceptor.model.multidict import MultiDictView, Pairs
 HeaderPairs = Mapping[str, str] | Mapping[bytes, bytes] | Iterable[tuple[str | bytes, str | bytes]]
 """What `Request.make` and `Response.make` take as headers."""
 
-_DEFAULT_LIMIT = codings.DEFAULT_LIMIT
+_DEFAULT_LIMITS = codings.DecodeLimits()
 _FORM = "application/x-www-form-urlencoded"
 
 
@@ -76,7 +76,7 @@ class Request(Message):
         self.stream = False
         self.anomalies = ()
         self.content_error = None
-        self.content_limit = _DEFAULT_LIMIT
+        self.decode_limits = _DEFAULT_LIMITS
         self.body_size = 0
         self._body = None
         self._decoded = None
@@ -457,7 +457,7 @@ class Response(Message):
         self.stream = False
         self.anomalies = ()
         self.content_error = None
-        self.content_limit = _DEFAULT_LIMIT
+        self.decode_limits = _DEFAULT_LIMITS
         self.body_size = 0
         self._body = None
         self._decoded = None

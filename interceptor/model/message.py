@@ -7,13 +7,23 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from interceptor.errors import DecodeError
-from interceptor.model import charsets, codings
+from interceptor.model import charsets, codings, elsewhere
 from interceptor.model.body import Body
+from interceptor.model.codings import DEFAULT_LIMIT, DecodeLimits
 from interceptor.model.headers import Headers, compile_bytes
 
 _VERSION = re.compile(rb"HTTP/[0-9](\.[0-9])?")
 
 _M = TypeVar("_M", bound="Message")
+
+_LONGEST = 10.0
+"""Seconds of a processor that a thread may take to decode a body."""
+
+_LARGE = 4 * 1024 * 1024
+"""Decoded bytes beyond which it is worth the time to give back what making them took."""
+
+_Decoded = tuple[bytes | Body, str, DecodeLimits, bytes | None, str | None]
+"""What was decoded (body, content coding, limits) and what came of it (content, or an error)."""
 
 
 class Message:
@@ -25,7 +35,7 @@ class Message:
 
     ``stream`` set in a headers event makes the body stream: True, or a callable that is given each
     chunk. ``anomalies`` names the faults that were let pass. ``body_size`` counts the body bytes
-    seen on the wire. ``content_limit`` bounds what decoding may produce, in bytes.
+    seen on the wire. ``decode_limits`` bound what decoding may produce and take.
     ``content_error`` says, code first, why `content` is not the decoded body. Timestamps are
     seconds since the epoch.
     """
@@ -36,7 +46,7 @@ class Message:
         "anomalies",
         "body_size",
         "content_error",
-        "content_limit",
+        "decode_limits",
         "headers",
         "http_version_bytes",
         "stream",
@@ -53,11 +63,10 @@ class Message:
     stream: bool | Callable[[bytes], Any]
     anomalies: tuple[str, ...]
     content_error: str | None
-    content_limit: int
+    decode_limits: DecodeLimits
     body_size: int
     _body: bytes | Body | None
-    # What was decoded (body, content coding, limit) and what came of it (content, error).
-    _decoded: tuple[bytes | Body, str, int, bytes, str | None] | None
+    _decoded: _Decoded | None
 
     @property
     def http_version(self) -> str:
@@ -111,12 +120,23 @@ class Message:
     body = raw_content
     """The old name of ``raw_content``."""
 
+    @property
+    def content_limit(self) -> int:
+        """How many bytes decoding may produce."""
+        return self.decode_limits.size
+
+    @content_limit.setter
+    def content_limit(self, value: int) -> None:
+        self.decode_limits = DecodeLimits(value, self.decode_limits.seconds)
+        self._decoded = None
+
     def get_content(self, strict: bool = False, limit: int | None = None) -> bytes | None:
         """Return the body with its content codings removed.
 
-        ``limit`` bounds the decoded size in bytes; ``content_limit`` is the default. Damaged or
-        unknown coding, or more than that: `DecodeError` if ``strict``, else the raw bytes are
-        returned and ``content_error`` says why.
+        ``limit`` bounds the decoded size in bytes, however long it takes; without it
+        ``decode_limits`` hold, but for what has been decoded already. Damaged or unknown coding,
+        or more than that: `DecodeError` if ``strict``, else the raw bytes are returned and
+        ``content_error`` says why.
         """
         body = self._body
         if body is None:
@@ -125,33 +145,53 @@ class Message:
         if not coding:
             self.content_error = None
             return body.getvalue() if isinstance(body, Body) else body
-        if limit is None:
-            limit = self.content_limit
+        limits = self.decode_limits if limit is None else DecodeLimits(limit)
         known = self._decoded
-        if (
-            known is not None
-            and known[0] is body
-            and known[1] == coding
-            and (known[2] == limit or (known[4] is None and len(known[3]) <= limit))
-        ):
-            content, error = known[3], known[4]
-        else:
-            raw = body.getvalue() if isinstance(body, Body) else body
-            try:
-                content, error = codings.decode(raw, coding, limit), None
-            except DecodeError as failure:
-                if strict:
-                    self.content_error = f"{failure.code}: {failure}"
-                    raise
-                content, error = raw, f"{failure.code}: {failure}"
-            # A failure that kept the content of a file would keep it in memory for no use.
-            if error is None or not isinstance(body, Body):
-                self._decoded = (body, coding, limit, content, error)
+        if known is None or known[0] is not body or known[1] != coding:
+            known = None
+        elif known[4] is not None:
+            if known[2] != limits:
+                known = None
+        elif limit is not None and len(known[3] or b"") > limit:
+            known = None
+        if known is None:
+            known = self._decoded = _decode(body, coding, limits)
+        return self._known_content(known, strict)
+
+    def _known_content(self, known: _Decoded, strict: bool) -> bytes:
+        body, _, _, content, error = known
         self.content_error = error
         if strict and error is not None:
             code, _, reason = error.partition(": ")
             raise DecodeError(reason, code)
-        return content
+        if content is not None:
+            return content
+        return body.getvalue() if isinstance(body, Body) else body
+
+    async def load_content(self, limit: int = DEFAULT_LIMIT) -> bytes | None:
+        """Have a thread of the proxy read and decode the body; return it as `get_content` does.
+
+        For bodies that may be too large to hold up everybody else: for an ``async`` hook, as in
+        ``await flow.response.load_content()``. ``limit`` bounds the decoded size in bytes. What was
+        decoded stays: ``content`` and ``text`` give it then. Raises `RuntimeError` where no proxy
+        runs.
+        """
+        body, coding = self._body, self._content_coding()
+        known = self._decoded
+        if not body or (coding and known is not None and known[0] is body and known[4] is None):
+            return self.get_content(limit=limit)
+        # Whatever becomes of the flow meanwhile, the copy's file stays open.
+        readable = body.copy() if isinstance(body, Body) else body
+        if not coding:
+            if isinstance(readable, Body):
+                return await elsewhere.run(readable.getvalue)
+            return readable
+        limits = DecodeLimits(limit, _LONGEST)
+        made = await elsewhere.run(_decode, readable, coding, limits)
+        made = (body, *made[1:])
+        if self._body is body:
+            self._decoded = made
+        return self._known_content(made, False)
 
     def _content_coding(self) -> str:
         """Return the content codings as one lower-case list, without identity; often empty."""
@@ -182,7 +222,7 @@ class Message:
             self.raw_content = data
             return
         self.raw_content = encoded
-        self._decoded = (encoded, coding, self.content_limit, data, None)
+        self._decoded = (encoded, coding, self.decode_limits, data, None)
 
     def decode(self, strict: bool = True) -> None:
         """Remove the content codings from the body, and the header that names them.
@@ -304,6 +344,22 @@ class Message:
 
     def _wire_state(self) -> tuple[object, ...]:
         return (self.http_version_bytes, self.headers, self.trailers, self._body)
+
+
+def _decode(body: bytes | Body, coding: str, limits: DecodeLimits) -> _Decoded:
+    pieces = body.chunks() if isinstance(body, Body) else body
+    content: bytes | None
+    error: str | None = None
+    try:
+        content = codings.decode(pieces, coding, limits.size, limits.seconds)
+    except DecodeError as failure:
+        content, error = None, f"{failure.code}: {failure}"
+        large = failure.code in ("content-too-large", "content-too-slow")
+    else:
+        large = len(content) > _LARGE
+    if large:
+        codings.release_memory()
+    return body, coding, limits, content, error
 
 
 def _body_bytes(value: object) -> bytes | None:

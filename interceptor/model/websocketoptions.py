@@ -14,8 +14,8 @@ WEBSOCKET_OPTIONS: Final[tuple[Option, ...]] = grouped(
     size(
         "websocket_message_limit",
         64 * _M,
-        "Largest message, as it is sent and as it is inflated; a larger one closes the WebSocket "
-        "with code 1009.",
+        "Largest message (decoded_size_limit is for what is inflated); a larger one closes the "
+        "WebSocket with code 1009.",
         minimum=1024,
     ),
     size(

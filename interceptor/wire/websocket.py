@@ -31,10 +31,16 @@ _OVERHEAD: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class WebSocketLimits:
-    """The most bytes that a message may have, as sent and as inflated, and a single frame."""
+    """The most bytes that a message may have, and a single frame.
+
+    ``inflated`` is what one that is compressed may become, the same unless it is set; ``seconds``
+    how much time of the processor it may take to inflate a frame, None any.
+    """
 
     message: int = 64 << 20
     frame: int = 64 << 20
+    inflated: int | None = None
+    seconds: float | None = None
 
 
 class WebSocketReader:
@@ -54,6 +60,7 @@ class WebSocketReader:
         "_frames",
         "_from_client",
         "_have",
+        "_inflated",
         "_inflater",
         "_key",
         "_kind",
@@ -71,7 +78,10 @@ class WebSocketReader:
     ) -> None:
         self._from_client = from_client
         self._limits = limits
-        self._inflater = None if deflate is None else Inflater(deflate.of(from_client))
+        self._inflated = limits.message if limits.inflated is None else limits.inflated
+        self._inflater = (
+            None if deflate is None else Inflater(deflate.of(from_client), limits.seconds)
+        )
         # Bytes that were not read: the buffer from the position on, and what came behind it.
         self._buffer = b""
         self._position = 0
@@ -246,7 +256,7 @@ class WebSocketReader:
         compressed = first & 0x40 != 0
         if compressed:
             assert self._inflater is not None
-            payload = self._inflater.inflate(payload, self._limits.message, True)
+            payload = self._inflater.inflate(payload, self._inflated, True)
         if first & 0x0F == 1:
             if not payload.isascii():
                 self._decode(payload, "a text message")
@@ -287,7 +297,7 @@ class WebSocketReader:
                 payload = mask(payload, frame[header - 4 : header])
             if self._compressed:
                 assert self._inflater is not None
-                room = self._limits.message - len(self._content)
+                room = self._inflated - len(self._content)
                 payload = self._inflater.inflate(payload, room, final)
             if self._kind == TEXT:
                 self._check_text(payload, final)

@@ -7,13 +7,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from interceptor.errors import RemoteProtocolError
+from interceptor.errors import DecodeError, RemoteProtocolError
+from interceptor.model.codings import Work
 from interceptor.wire.websocketerrors import WebSocketError
 
 EXTENSION: Final = "permessage-deflate"
 
 _TAIL: Final = b"\x00\x00\xff\xff"
 """What every compressed message ends in, and is sent without (RFC 7692 section 7.2.1)."""
+
+_SLICE: Final = 16384
+"""Bytes that are inflated at once: what zlib does cannot be interrupted."""
+
+_MOST_ENDS: Final = 64
+"""How many streams of DEFLATE may end in a slice: each costs much more than its bytes."""
 
 _PARAMETERS: Final = frozenset(
     (
@@ -156,28 +163,48 @@ def agreed(extensions: Iterable[Extension]) -> Deflate | None:
 
 
 class Inflater:
-    """Inflates what one peer sends, never beyond a limit."""
+    """Inflates what one peer sends, never beyond a limit.
 
-    __slots__ = ("_direction", "_inflate")
+    ``seconds`` is how much time of the processor that may take for one fragment; None is any.
+    """
 
-    def __init__(self, direction: Direction) -> None:
+    __slots__ = ("_direction", "_inflate", "_seconds")
+
+    def __init__(self, direction: Direction, seconds: float | None = None) -> None:
         self._direction = direction
+        self._seconds = seconds
         self._inflate = zlib.decompressobj(-direction.window_bits)
 
     def inflate(self, data: bytes, limit: int, final: bool) -> bytes:
         """Inflate a fragment; ``final`` if it is the message's last.
 
-        Raises `WebSocketError`: 1009 for more than ``limit`` bytes, 1007 for what is damaged.
+        Raises `WebSocketError`: 1009 for more than ``limit`` bytes or for too much work, 1007 for
+        what is damaged.
         """
-        out = self._step(data, limit)
+        out = self._step(data, limit) if len(data) <= _SLICE else self._slices(data, limit)
         if final:
             out += self._step(_TAIL, limit - len(out))
             if not self._direction.takeover:
                 self._renew()
         return out
 
+    def _slices(self, data: bytes, limit: int) -> bytes:
+        work = Work(self._seconds)
+        work.begin()
+        parts = []
+        for start in range(0, len(data), _SLICE):
+            part = self._step(data[start : start + _SLICE], limit)
+            limit -= len(part)
+            parts.append(part)
+            try:
+                work.check()
+            except DecodeError:
+                raise too_big("it takes too long to inflate a message (decode_timeout)") from None
+        return b"".join(parts)
+
     def _step(self, data: bytes, limit: int) -> bytes:
         out = b""
+        ends = 0
         while True:
             inflate = self._inflate
             try:
@@ -196,6 +223,9 @@ class Inflater:
             self._renew()
             if not data:
                 return out
+            ends += 1
+            if ends > _MOST_ENDS:
+                raise too_big("a message has too many streams of DEFLATE in it")
 
     def _renew(self) -> None:
         self._inflate = zlib.decompressobj(-self._direction.window_bits)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import os
+import random
 import socket
 import struct
 import time
@@ -47,6 +48,12 @@ def response(flow):
 
 def websocket_message(flow):
     flow.websocket.messages[-1].content
+"""
+
+LOADING = """
+async def response(flow):
+    content = await flow.response.load_content()
+    assert flow.response.content is content
 """
 
 ATTEMPTS = 3
@@ -414,7 +421,12 @@ class BombTests(AttackCase):
 
         zeros = bytes(64 * MIB)
         packed = gzip.compress(zeros, 1)
+        # As large as may be, and made of as much work as a literal can be.
+        literals = zlib.compress(bytes(random.Random(1).choices(range(160), k=15 * MIB)), 1)
         bombs = {
+            b"deflate/literals": literals,
+            b"gzip/members": gzip.compress(b"") * 50_000,
+            b"zstd/frames": zstandard.compress(b"") * 50_000,
             b"gzip": packed,
             b"gzip, gzip": gzip.compress(packed, 9),
             b"br": brotli.compress(zeros, quality=1),
@@ -426,15 +438,17 @@ class BombTests(AttackCase):
             transport: Any
 
             def dataReceived(self, data: bytes) -> None:
-                coding = data.split(b" ")[1].strip(b"/").replace(b"+", b", ")
-                body = bombs[coding]
+                name = data.split(b" ")[1].strip(b"/").replace(b"+", b", ")
+                body = bombs[name]
+                coding = name.partition(b"/")[0]
                 self.transport.write(
                     b"HTTP/1.1 200 OK\r\nContent-Encoding: %b\r\nContent-Length: %d\r\n\r\n%b"
                     % (coding, len(body), body)
                 )
 
         origin = await self.listen(Factory.forProtocol(Bombing))
-        proxy = await self.start(script=READING, decoded_size_limit="4m")
+        # With the default limits.
+        proxy = await self.start(script=READING)
 
         def bombs_of_all_kinds() -> None:
             for coding, body in bombs.items():
@@ -444,6 +458,9 @@ class BombTests(AttackCase):
                         assert read_until(client, body)[0].endswith(body)
 
         await self.withstood(proxy, bombs_of_all_kinds)
+        # In a thread a script may decode all of it, and does not hold up anybody.
+        proxy = await self.start(script=LOADING)
+        await self.withstood(proxy, bombs_of_all_kinds, peak=300 * MIB)
 
     async def test_websockets(self):
         class Upgrading(Protocol):
@@ -500,11 +517,14 @@ class BombTests(AttackCase):
         def deflate_bomb() -> None:
             ended(websocket_frame(2, bomb[:-4], packed=True))
 
+        def many_streams() -> None:
+            ended(websocket_frame(2, b"\x03\0" * 400_000, packed=True))
+
         def fragments() -> None:
             more = websocket_frame(0, b"x" * 100, final=False) * 500
             ended(websocket_frame(2, b"x", final=False), more, most=16 * MIB)
 
-        await self.withstood(proxy, deflate_bomb, fragments)
+        await self.withstood(proxy, deflate_bomb, many_streams, fragments)
 
 
 class ServerTests(AttackCase):

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import threading
+import time
+import weakref
 from typing import Any
 
 from twisted.internet.defer import CancelledError
@@ -43,6 +45,19 @@ class HookThreadsTests(HookTestCase):
         result = self.threads().run(lambda: 1 / 0)
         self.clock.make_call()
         self.failureResultOf(result, ZeroDivisionError)
+
+    def test_an_idle_thread_holds_on_to_nothing(self) -> None:
+        class Large:
+            pass
+
+        result = self.threads().run(Large)
+        self.clock.make_call()
+        kept = weakref.ref(self.successResultOf(result))
+        del result
+        deadline = time.monotonic() + 10
+        while kept() is not None and time.monotonic() < deadline:
+            time.sleep(0.001)
+        self.assertIsNone(kept())
 
     def test_no_more_threads_than_the_limit(self) -> None:
         threads = self.threads(limit=2)

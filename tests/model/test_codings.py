@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import time
 import tracemalloc
 import zlib
 
@@ -178,6 +179,42 @@ class BoundTests(SynchronousTestCase):
         # Half a megabyte; with a copy of the rest for each member it would be 6 GB of copying.
         coded = gzip.compress(b"") * 25_000
         self.assertEqual(b"", codings.decode(coded, "gzip"))
+
+
+class WorkTests(SynchronousTestCase):
+    """``seconds``: what makes much work of few bytes is given up."""
+
+    def test_much_work_is_given_up(self) -> None:
+        empty = {
+            "gzip": gzip.compress(b"") * 20_000,
+            "zstd": zstandard.compress(b"") * 20_000,
+            "deflate": zlib.compress(bytes(8 * MIB), 9),
+            "br": brotli.compress(bytes(8 * MIB), quality=1),
+        }
+        for coding, coded in empty.items():
+            with self.assertRaises(DecodeError) as caught:
+                codings.decode(coded, coding, seconds=0.0001)
+            self.assertEqual(caught.exception.code, "content-too-slow", coding)
+            codings.decode(coded, coding, seconds=60)
+
+    def test_it_is_the_work_of_all_feeds_and_codings(self) -> None:
+        coded = gzip.compress(gzip.compress(b"") * 20_000)
+        decoder = codings.Decoder("gzip, gzip", seconds=0.0001)
+        with self.assertRaises(DecodeError) as caught:
+            for start in range(0, len(coded), 10):
+                decoder.feed(coded[start : start + 10])
+        self.assertEqual(caught.exception.code, "content-too-slow")
+
+    def test_time_between_feeds_does_not_count(self) -> None:
+        decoder = codings.Decoder("gzip", seconds=0.05)
+        coded = gzip.compress(TEXT)
+        decoded = b""
+        for start in range(0, len(coded), 10):
+            until = time.thread_time() + 0.01
+            while time.thread_time() < until:
+                pass
+            decoded += decoder.feed(coded[start : start + 10])
+        self.assertEqual(decoded, TEXT)
 
 
 class EndlessTests(SynchronousTestCase):

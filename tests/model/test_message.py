@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import gzip
 import re
+from collections.abc import Callable
 
 import brotli
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from interceptor.errors import DecodeError
-from interceptor.model import codings
+from interceptor.model import codings, elsewhere
 from interceptor.model.body import Body
 from interceptor.model.headers import Headers
 from interceptor.model.http import Response
@@ -27,6 +29,72 @@ def spooled(data: bytes) -> Body:
     body = Body(0)
     body.append(data)
     return body
+
+
+class LoadTests(SynchronousTestCase):
+    """``load_content`` where a proxy runs."""
+
+    def load(self, message: Response, **arguments: int) -> bytes | None:
+        calls: list[Callable[[], object]] = []
+
+        def run(function: Callable[..., object], *args: object) -> Deferred[object]:
+            waiting: Deferred[object] = Deferred()
+            calls.append(lambda: waiting.callback(function(*args)))
+            return waiting
+
+        self.patch(elsewhere, "_runner", run)
+        loading = Deferred.fromCoroutine(message.load_content(**arguments))
+        for call in calls:
+            self.assertNoResult(loading)
+            call()
+        self.calls = len(calls)
+        return self.successResultOf(loading)
+
+    def test_decoded_elsewhere_it_stays(self) -> None:
+        coded = gzip.compress(b"x" * 1000)
+        for body in (coded, spooled(coded)):
+            message = response(body, content_encoding="gzip")
+            message.content_limit = 10
+            self.assertEqual(b"x" * 1000, self.load(message))
+            self.assertEqual(1, self.calls)
+            self.assertEqual((b"x" * 1000, None), (message.content, message.content_error))
+            self.assertEqual("x" * 1000, message.text)
+            self.assertEqual(b"x" * 1000, self.load(message))
+            self.assertEqual(0, self.calls)
+
+    def test_its_limit(self) -> None:
+        coded = gzip.compress(b"x" * 1000)
+        message = response(spooled(coded), content_encoding="gzip")
+        self.assertEqual(coded, self.load(message, limit=999))
+        self.assertTrue((message.content_error or "").startswith("content-too-large: "))
+        self.assertEqual(b"x" * 1000, self.load(message, limit=1000))
+
+    def test_what_has_no_coding_is_read_elsewhere_if_it_is_in_a_file(self) -> None:
+        for body, calls in ((b"abc", 0), (spooled(b"abc"), 1), (b"", 0)):
+            message = response(body)
+            self.assertEqual(message.raw_content, self.load(message))
+            self.assertEqual(calls, self.calls)
+        self.assertIsNone(self.load(response(None)))
+
+    def test_a_body_that_was_changed_meanwhile(self) -> None:
+        message = response(gzip.compress(b"old"), content_encoding="gzip")
+        waiting: Deferred[None] = Deferred()
+
+        async def run(function: Callable[..., object], *args: object) -> object:
+            await waiting
+            return function(*args)
+
+        self.patch(elsewhere, "_runner", run)
+        loading = Deferred.fromCoroutine(message.load_content())
+        message.content = b"new"
+        waiting.callback(None)
+        self.assertEqual(b"old", self.successResultOf(loading))
+        self.assertEqual(b"new", message.content)
+
+    def test_without_a_proxy(self) -> None:
+        self.patch(elsewhere, "_runner", None)
+        message = response(gzip.compress(b"x"), content_encoding="gzip")
+        self.failureResultOf(Deferred.fromCoroutine(message.load_content()), RuntimeError)
 
 
 class RawContentTests(SynchronousTestCase):
@@ -125,6 +193,28 @@ class ContentTests(SynchronousTestCase):
         self.assertIsNone(message.content_error)
         message.content_limit = 10
         self.assertEqual(coded, message.content)
+
+    def test_what_was_decoded_under_a_higher_limit_is_there(self) -> None:
+        message = response(gzip.compress(b"x" * 1000), content_encoding="gzip")
+        message.content_limit = 10
+        self.assertNotEqual(b"x" * 1000, message.content)
+        self.assertEqual(b"x" * 1000, message.get_content(limit=1000))
+        self.assertEqual(b"x" * 1000, message.content)
+        self.assertNotEqual(b"x" * 1000, message.get_content(limit=10))
+
+    def test_it_may_take_some_time_only(self) -> None:
+        coded = gzip.compress(b"") * 20_000 + gzip.compress(b"x")
+        for body in (coded, spooled(coded)):
+            message = response(body, content_encoding="gzip")
+            message.decode_limits = codings.DecodeLimits(1000, 0.0001)
+            self.assertEqual(coded, message.content)
+            self.assertTrue((message.content_error or "").startswith("content-too-slow: "))
+            # It is not tried again and again.
+            self.patch(codings, "decode", None)
+            self.assertEqual(coded, message.content)
+            self.doCleanups()
+            # Who names a limit has all the time.
+            self.assertEqual(b"x", message.get_content(limit=1000))
 
     def test_error_goes_with_the_body(self) -> None:
         message = response(b"plain", content_encoding="gzip")

@@ -136,6 +136,21 @@ class InflaterTests(SynchronousTestCase):
         finally:
             tracemalloc.stop()
 
+    def test_work_is_bounded(self):
+        # Each of its streams is two bytes and inflates to nothing.
+        ends = b"\x03\x00" * 1000
+        for data in (ends, ends * 100):
+            error = self.assertRaises(
+                WebSocketError, Inflater(Direction()).inflate, data, 100, True
+            )
+            self.assertEqual((error.close_code, error.code), (1009, "websocket-too-big"))
+        slow = deflated(bytes(32 << 20))
+        self.assertEqual(len(Inflater(Direction(), 60).inflate(slow, 1 << 30, True)), 32 << 20)
+        error = self.assertRaises(
+            WebSocketError, Inflater(Direction(), 0.0001).inflate, slow, 1 << 30, True
+        )
+        self.assertIn("decode_timeout", str(error))
+
     def test_damage(self):
         error = self.assertRaises(
             WebSocketError, Inflater(Direction()).inflate, b"\xff\xff\xff", 100, True
