@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from interceptor.errors import UpstreamError
@@ -21,7 +20,6 @@ from interceptor.layers.buffering import (
 from interceptor.layers.errorpage import error_response
 from interceptor.layers.eventstream import event_relay
 from interceptor.layers.failures import (
-    AbandonedError,
     BodyTooLargeError,
     KilledError,
     check_final,
@@ -32,7 +30,7 @@ from interceptor.layers.failures import (
     went_stale,
 )
 from interceptor.layers.flowcontrol import FlowSteering
-from interceptor.layers.task import Task
+from interceptor.layers.upload import Upload, destination_of
 from interceptor.model.body import Body
 from interceptor.model.flow import Error, HTTPFlow
 from interceptor.model.secrets import mask_url
@@ -43,8 +41,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from interceptor.interfaces import IServerStream
-    from interceptor.layers.destinations import Destination
     from interceptor.layers.http import HTTPLayer
+    from interceptor.layers.task import Task
     from interceptor.model.http import Request, Response
     from interceptor.wire.httpevents import RequestHead, ResponseHead
 
@@ -71,8 +69,6 @@ class HTTPExchange(FlowSteering):
         "_hooks",
         "_in_hook",
         "_layer",
-        "_pump",
-        "_request_sent",
         "_responding",
         "_sending",
         "_server",
@@ -80,6 +76,7 @@ class HTTPExchange(FlowSteering):
         "_stream",
         "_task",
         "_total",
+        "_upload",
         "flow",
     )
 
@@ -95,8 +92,7 @@ class HTTPExchange(FlowSteering):
         self._hooks: Any = environment.hooks
         self._settings = environment.settings
         self._server: Any = None
-        self._pump: Task | None = None
-        self._request_sent: Deferred[None] | None = None
+        self._upload: Upload | None = None
         self._resumed = None
         self._total: Deadline | None = None
         # What a hook asked for that the exchange has to look at: a kill, or a pause.
@@ -132,13 +128,13 @@ class HTTPExchange(FlowSteering):
         flow.response.attach_body(b"")
         await self._respond(switching=True)
         if flow.response.status_code != 101:
-            self._end_pump()
+            self._end_upload()
             self._server = None
             server.abort("a hook refused the upgrade")
             return False
-        if self._request_sent is not None:
+        if self._upload is not None:
             # RFC 9110 section 7.8: no protocol is left in the middle of a message.
-            await self._request_sent
+            await self._upload.sent
         self._server = None
         return True
 
@@ -288,7 +284,7 @@ class HTTPExchange(FlowSteering):
         tries = 1
         while True:
             request = flow.request
-            destination = self._destination(request)
+            destination = destination_of(request)
             # What goes through a hook's callable cannot be had from it twice.
             whole = gathered and not callable(request.stream)
             safe = whole and request.method_bytes in _IDEMPOTENT
@@ -307,7 +303,7 @@ class HTTPExchange(FlowSteering):
                 stale = stale and safe and tries == 1 and self._settings.retry_stale
                 if not (again or stale):
                     raise
-                self._end_pump()
+                self._end_upload()
                 server.abort("stale")
                 self.log.debug(
                     "sent again on a new connection: {error}",
@@ -319,13 +315,11 @@ class HTTPExchange(FlowSteering):
             break
         await self._receive(server, head)
 
-    def _destination(self, request: Request) -> Destination:
-        return (request.scheme_bytes, request.host_bytes, request.port)
-
     def _send_request(self, server: Any, request: Request, gathered: bool) -> None:
         head = self._head
+        framing = head.framing
         body = request.body_object
-        if head.framing.expect_continue:
+        if framing.expect_continue:
             if gathered or body is not None:
                 # The body is there, or on its way: nothing is left to wait for.
                 request.headers.pop("expect", None)
@@ -334,18 +328,18 @@ class HTTPExchange(FlowSteering):
                 self._stream.send_continue()
         if not gathered:
             relay = self._relay(self._stream, server, request, self._attend_to_kill)
-            if head.framing.length is not None:
+            if framing.length is not None:
                 relay.pace = self._body_bounds().request_pace()
-            server.send_head(request, None if relay.changes else head.framing.length)
-            self._start_pump(self._stream_request(relay, body))
+            server.send_head(request, None if relay.changes else framing.length)
+            self._new_upload().stream(relay, body)
         elif callable(request.stream) and not head.end_of_message:
             # It was gathered for an addon that must not be passed by.
             relay = self._relay(None, server, request, self._attend_to_kill)
             server.send_head(request, None)
-            self._start_pump(self._transform_request(relay, body))
+            self._new_upload().transform(relay, body)
         elif isinstance(body, Body):
             server.send_head(request, body.length)
-            self._start_pump(self._upload(server, body))
+            self._new_upload().send(server, body)
         else:
             server.send_message(request, body or b"")
 
@@ -353,60 +347,24 @@ class HTTPExchange(FlowSteering):
         clock = self._layer.context.environment.clock
         return Relay(source, sink, message, self._settings, attend, clock)
 
-    def _start_pump(self, coroutine: Any) -> None:
-        self._request_sent = Deferred()
-        self._pump = Task(coroutine, self._pumped)
-        self._pump.start()
+    def _new_upload(self) -> Upload:
+        proxy = self._layer.context.environment.proxy
+        upload = self._upload = Upload(
+            self.flow, self._hooks, proxy, self._attend_to_kill, self._uploaded
+        )
+        return upload
 
-    def _pumped(self, error: BaseException | None) -> None:
-        waiting, self._request_sent = self._request_sent, None
-        self._pump = None
-        if error is not None and not isinstance(error, (AbandonedError, UpstreamError)):
-            # What the server's side has to say is met by the half that waits for the response.
-            self._task.abort(error if isinstance(error, Exception) else AbandonedError(repr(error)))
-        if waiting is not None:
-            waiting.callback(None)
+    def _uploaded(self, error: Exception | None) -> None:
+        self._upload = None
+        if error is not None:
+            self._task.abort(error)
 
-    def _end_pump(self) -> None:
-        pump, self._pump = self._pump, None
-        if pump is not None:
-            pump.abort(AbandonedError("the response is complete"))
-
-    async def _upload(self, server: Any, body: Body) -> None:
-        await send_body(server, body)
-        server.send_end(self.flow.request.trailers)
-
-    async def _transform_request(self, relay: Relay, body: bytes | Body | None) -> None:
-        await relay.replay(body)
-        await relay.end()
-
-    async def _stream_request(self, relay: Relay, gathered: bytes | Body | None) -> None:
-        flow = self.flow
-        before = self._destination(flow.request)
-        if gathered is not None:
-            flow.request.attach_body(None)
-            await relay.replay(gathered)
-        await relay.run()
-        relay.attach_copy(flow.metadata, "request")
-        # An exchange that is failing already has no further events but `error`.
-        if self._hooks.request is not None and flow.error is None:
-            await self._fire_streamed_request(before)
+    def _end_upload(self) -> None:
+        upload, self._upload = self._upload, None
+        if upload is not None:
+            upload.abandon()
 
     async def _attend_to_kill(self) -> None:
-        if self.flow.killed:
-            raise self._kill_error()
-
-    async def _fire_streamed_request(self, before: Destination) -> None:
-        # The body has left: what a hook decides now comes too late for the server.
-        waiting = self._hooks.request(self.flow)
-        if waiting is not None:
-            await waiting
-        if self._destination(self.flow.request) != before:
-            self.log.error(
-                "{url}: the destination of a streamed request was changed after it was sent",
-                url=mask_url(self.flow.request.url),
-                proxy=self._layer.context.environment.proxy,
-            )
         if self.flow.killed:
             raise self._kill_error()
 
@@ -436,7 +394,7 @@ class HTTPExchange(FlowSteering):
             await self._fire(hooks.responseheaders)
             if flow.response is not response:
                 # A hook answers in the server's place: what the server still sends is not wanted.
-                self._end_pump()
+                self._end_upload()
                 server.abort("answered by a hook")
                 if flow.response is None:
                     raise response_removed()
@@ -520,12 +478,12 @@ class HTTPExchange(FlowSteering):
 
     async def _finish_request(self, server: Any) -> None:
         """The response is complete: end the request too, and let go of the server."""
-        if self._pump is not None:
+        if self._upload is not None:
             if server.request_complete:
                 # Only the `request` hook of a streamed request is still running.
-                await self._request_sent  # type: ignore[misc]
+                await self._upload.sent
             else:
-                self._end_pump()
+                self._end_upload()
         self._server = None
         server.release()
 
@@ -559,7 +517,7 @@ class HTTPExchange(FlowSteering):
     async def _failed(self, error: Exception) -> None:
         error = put_back(self.flow, self._head.request, self._layer.context.client_conn, error)
         self._task.calm()
-        self._end_pump()
+        self._end_upload()
         server, self._server = self._server, None
         if server is not None:
             server.abort("the exchange failed", getattr(error, "reset_code", None))

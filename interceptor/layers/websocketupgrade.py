@@ -166,9 +166,9 @@ class WebSocketExchange(HTTPExchange):
             return False
         if flow.websocket is not None:
             self._with = (deflate, agreed_with_client(flow.response, self._offered))
-        if self._request_sent is not None:
+        if self._upload is not None:
             # RFC 9110 section 7.8: no protocol is left in the middle of a message.
-            await self._request_sent
+            await self._upload.sent
         self._server = None
         return True
 
