@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from bench.http2workloads import (
@@ -11,9 +11,13 @@ from bench.http2workloads import (
     OneStreamWorkload,
     StalledWorkload,
 )
+from bench.idle import IdleWorkload, Kind
+from bench.latency import LatencyWorkload
+from bench.linear import LinearWorkload
 from bench.subjects import Hooks, Mode
 from bench.tcpworkloads import TunnelWorkload
 from bench.tlsworkloads import FirstSightWorkload, ResumptionWorkload, TLSWorkload
+from bench.workersworkloads import WorkersWorkload
 from bench.workloads import (
     GrowthWorkload,
     IdleMemoryWorkload,
@@ -65,12 +69,7 @@ WORKLOADS: Mapping[str, Workload] = {
             connections=8,
         ),
         LoadWorkload("reverse-1k", "reverse mode, 1 KiB, all events", mode=Mode.REVERSE),
-        LoadWorkload(
-            "latency-1",
-            "one connection, 1 KiB, all events: microseconds per response",
-            metric="p50_us",
-            connections=1,
-        ),
+        LatencyWorkload("latency-1", "one connection, 1 KiB, all events: time of a request"),
         TLSWorkload("tls-keepalive-1k-hooks", "TLS, 32 keep-alive connections, 1 KiB, all events"),
         TLSWorkload(
             "tls-newconn-1k",
@@ -179,6 +178,54 @@ WORKLOADS: Mapping[str, Workload] = {
             only=_OURS,
             upload=True,
         ),
+        LinearWorkload("linear-stream", "100 MiB against 10 MiB, streamed by a script", only=_OURS),
+        LinearWorkload(
+            "linear-buffered",
+            "100 MiB against 10 MiB, gathered for all events",
+            hooks=Hooks.ALL,
+            only=_OURS,
+        ),
+        IdleWorkload("idle-plain", "10,000 silent clients: memory of each, KiB", only=_INTERCEPTOR),
+        IdleWorkload(
+            "idle-kept",
+            "10,000 clients that keep what a request used, and a server's: memory of each, KiB",
+            only=_INTERCEPTOR,
+            kind=Kind.KEPT,
+        ),
+        IdleWorkload(
+            "idle-tls-client",
+            "10,000 idle clients with TLS, and no server: memory of each, KiB",
+            only=_INTERCEPTOR,
+            kind=Kind.TLS_CLIENT,
+        ),
+        IdleWorkload(
+            "idle-tls-both",
+            "10,000 idle clients with TLS, each with a server's: memory of each, KiB",
+            only=_INTERCEPTOR,
+            kind=Kind.TLS_BOTH,
+        ),
+        WorkersWorkload("workers-cpu", "CPU time per request, two workers beside one"),
+        WorkersWorkload("workers-rate", "requests/s, two workers beside one", apart=True),
     )
 }
 """Every workload by name, in the order in which they run."""
+
+LINES: Mapping[str, tuple[str, ...]] = {
+    "keepalive": ("keepalive-1k-hooks", "keepalive-1k"),
+    "newconn": ("newconn-1k",),
+    "tls": ("tls-keepalive-1k-hooks", "tls-newconn-1k"),
+    "http2": ("h2-1k-hooks", "h2-to-h1-1k-hooks"),
+    "bodies": ("body-10m-stream", "body-10m-nohooks", "tls-body-10m"),
+    "websocket": ("ws-echo-64", "ws-echo-64k"),
+    "latency": ("latency-1",),
+    "idle": ("idle-plain", "idle-tls-client", "idle-tls-both"),
+    "workers": ("workers-cpu", "workers-rate"),
+    "linear": ("linear-stream", "linear-buffered"),
+    "slow-readers": ("slow-reader-download", "slow-reader-upload"),
+}
+"""What is promised, line by line, and the workloads that tell whether it is so."""
+
+
+def named(names: Iterable[str]) -> list[str]:
+    """Return the workloads that ``names`` of workloads and of lines mean, each once."""
+    return list(dict.fromkeys(each for name in names for each in LINES.get(name, (name,))))

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.certificates import Certificates, make_certificates
-from bench.errors import BenchError
+from bench.errors import BenchError, NotMeasuredError
 from bench.load import LoadGenerator, find_generator
 from bench.origin import Origin, start_origin
-from bench.processes import Cores, pinned
+from bench.processes import Cores, Where, pinned, raise_descriptor_limit
 from bench.subjects import Hooks, Mode, Running, Setup, Subject
 
 _KIB = 1024
@@ -36,6 +36,7 @@ class Effort:
     slow_seconds: float = 5.0
     reconnects: int = 200
     settle_seconds: float = 2.0
+    idle_connections: int = 10_000
 
     @classmethod
     def smoke(cls) -> Effort:
@@ -50,6 +51,7 @@ class Effort:
             slow_seconds=0.5,
             reconnects=50,
             settle_seconds=0.3,
+            idle_connections=100,
         )
 
 
@@ -97,8 +99,10 @@ class Lab:
         hooks: Hooks,
         origin_port: int | None = None,
         resume: bool = True,
+        options: tuple[str, ...] = (),
+        where: Where = None,
     ) -> Iterator[Running]:
-        """Run ``subject`` on the proxy's core, before the lab's origin or another one.
+        """Run ``subject`` on the proxy's core or ``where``, before the lab's origin or another one.
 
         :raises BenchError: if it does not come up.
         """
@@ -110,8 +114,9 @@ class Lab:
             self.environment,
             self.certificates,
             resume,
+            options,
         )
-        running = subject.start(setup, self.cores.proxy)
+        running = subject.start(setup, self.cores.proxy if where is None else where)
         try:
             yield running
         finally:
@@ -124,6 +129,8 @@ def interleaved(
     """Measure every subject once, then all again: what slows the machine slows them all.
 
     A subject that fails is not asked again; the others go on.
+
+    :raises NotMeasuredError: where this machine is not one for it.
     """
     found = {name: Series() for name in measure}
     for number in range(rounds + warm_up):
@@ -133,6 +140,8 @@ def interleaved(
                 continue
             try:
                 sample = take()
+            except NotMeasuredError:
+                raise
             except (BenchError, OSError) as problem:
                 series.failure = str(problem)
                 continue
@@ -153,7 +162,9 @@ def open_lab(effort: Effort) -> Iterator[Lab]:
     :raises BenchError: if the origin does not come up.
     """
     cores = Cores.available()
-    sizes = {"1k": _KIB, "64k": 64 * _KIB, "10m": 10 * _MIB, "big": effort.slow_bytes}
+    sizes = {"1k": _KIB, "64k": 64 * _KIB, "10m": 10 * _MIB, "100m": 100 * _MIB}
+    sizes |= {"big": effort.slow_bytes}
+    raise_descriptor_limit()
     with contextlib.ExitStack() as stack:
         workdir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         stack.enter_context(pinned(cores.load))

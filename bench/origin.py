@@ -22,12 +22,13 @@ daemon off;
 master_process off;
 pid {workdir}/nginx.pid;
 error_log stderr warn;
-events {{ worker_connections 4096; }}
+events {{ worker_connections 16384; }}
 http {{
     access_log off;
     sendfile on;
     tcp_nopush on;
     keepalive_requests 100000000;
+    keepalive_timeout 1h;
     open_file_cache max=16 inactive=1h;
     open_file_cache_valid 1h;
     client_body_temp_path {workdir}/nginx-body;

@@ -8,12 +8,14 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,6 +26,11 @@ ROOT = Path(__file__).resolve().parent.parent
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _POLL = 0.001
+_NUMBERS = count(1)
+_IDLE = 0.85
+_CORE_LINE = re.compile(r"^cpu(\d+) \d+ \d+ \d+ (\d+)", re.MULTILINE)
+# More than the greatest workload uses; programs that walk over all there may be stay quick.
+_MANY_DESCRIPTORS = 65536
 _Found = TypeVar("_Found")
 _LISTENING = re.compile(r"^listening: .* on .*:(\d+)$", re.MULTILINE)
 
@@ -32,33 +39,61 @@ _LISTENING = re.compile(r"^listening: .* on .*:(\d+)$", re.MULTILINE)
 class Cores:
     """The core of the proxy, and the other one: of load, origin and this program.
 
-    Both are None where the machine has one core only; nothing is pinned then.
+    Both are None where the machine has one core only; nothing is pinned then. ``usable`` are all
+    that there are.
     """
 
     proxy: int | None
     load: int | None
+    usable: frozenset[int] = frozenset()
 
     @classmethod
     def available(cls) -> Cores:
         """Take the first two cores that this process may run on."""
         usable = sorted(os.sched_getaffinity(0))
         if len(usable) < 2:
-            return cls(None, None)
-        return cls(usable[0], usable[1])
+            return cls(None, None, frozenset(usable))
+        return cls(usable[0], usable[1], frozenset(usable))
+
+
+Where = int | frozenset[int] | None
+"""One core, or any of several; None for wherever the system likes."""
 
 
 @contextlib.contextmanager
-def pinned(core: int | None) -> Iterator[None]:
-    """Run the calling thread, and what it starts meanwhile, on ``core`` only."""
-    if core is None:
+def pinned(where: Where) -> Iterator[None]:
+    """Run the calling thread, and what it starts meanwhile, on these cores only."""
+    if where is None:
         yield
         return
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})
+    os.sched_setaffinity(0, {where} if isinstance(where, int) else where)
     try:
         yield
     finally:
         os.sched_setaffinity(0, before)
+
+
+def free_cores(usable: Set[int], seconds: float = 0.5) -> list[int]:
+    """Return those of the cores ``usable`` that were idle nearly all of a while."""
+    before = parse_idle(Path("/proc/stat").read_text())
+    time.sleep(seconds)
+    after = parse_idle(Path("/proc/stat").read_text())
+    enough = _IDLE * seconds * _TICKS
+    return sorted(core for core in usable if after.get(core, 0) - before.get(core, 0) >= enough)
+
+
+def parse_idle(stat: str) -> dict[int, int]:
+    """Return how many ticks each core was idle, from the text of ``/proc/stat``."""
+    return {int(number): int(ticks) for number, ticks in _CORE_LINE.findall(stat)}
+
+
+def raise_descriptor_limit() -> int:
+    """Let this process and its children have as many descriptors as they may; return how many."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MANY_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MANY_DESCRIPTORS)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted
 
 
 def free_port() -> int:
@@ -79,12 +114,14 @@ class Process:
         self,
         name: str,
         command: Sequence[str],
-        core: int | None,
+        core: Where,
         workdir: Path,
         environment: Mapping[str, str],
     ) -> None:
-        self._stdout = workdir / f"{name}.stdout"
-        self._stderr = workdir / f"{name}.stderr"
+        # Of one program there may be several.
+        output = f"{name}-{next(_NUMBERS)}"
+        self._stdout = workdir / f"{output}.stdout"
+        self._stderr = workdir / f"{output}.stderr"
         # The affinity is inherited, so there is no moment on the wrong core.
         with self._stdout.open("wb") as out, self._stderr.open("wb") as err, pinned(core):
             self.started = time.perf_counter()

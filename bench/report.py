@@ -13,9 +13,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from bench.catalogue import LINES
 from bench.lab import Lab
 from bench.processes import ROOT
-from bench.results import Figures, Result, Verdict
+from bench.results import Figures, Result, Verdict, worst
 
 # Column heading, metric, how it is written. A column that nothing was measured for is left out.
 _COLUMNS = (
@@ -30,6 +31,11 @@ _COLUMNS = (
     ("p99 ratio", "p99_ratio", "{:.3f}"),
     ("growth MiB", "growth_mib", "{:+.2f}"),
     ("peak MiB", "peak_growth_mib", "{:+.2f}"),
+    ("KiB each", "kib_per_connection", "{:.1f}"),
+    ("connections", "connections", "{:,.0f}"),
+    ("10 MiB ms", "small_ms", "{:,.1f}"),
+    ("100 MiB ms", "large_ms", "{:,.1f}"),
+    ("time ratio", "time_ratio", "{:.2f}"),
     ("resumed", "resumed", "{:.3f}"),
     ("by clients", "resumed_by_clients", "{:.3f}"),
     ("with servers", "resumed_with_servers", "{:.3f}"),
@@ -118,11 +124,12 @@ def table(result: Result) -> str:
     rows = _without_empty_columns(rows)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [f"{result.workload.name}: {result.workload.about}"]
-    for first, *rest in rows:
+    for first, *rest in rows if figures else ():
         cells = [cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True)]
         lines.append("  ".join(["  " + first.ljust(widths[0]), *cells]).rstrip())
     lines += [f"  {text}" for text in _remarks(figures.items())]
-    lines.append(f"  {result.verdict.value}  {'; '.join(result.reasons)}".rstrip())
+    lines.append(f"  {result.verdict.value}")
+    lines += [f"    {reason}" for reason in result.reasons]
     return "\n".join(lines)
 
 
@@ -148,17 +155,25 @@ def _without_empty_columns(rows: list[list[str]]) -> list[list[str]]:
 
 
 def summary(results: Sequence[Result]) -> str:
-    """Return the last lines of the text report: every workload's verdict."""
-    width = max((len(result.workload.name) for result in results), default=0)
+    """Return the last lines of the text report: the verdict of every workload, and every line."""
+    rows = [(result.verdict, result.workload.name, result.reasons) for result in results]
+    found = {result.workload.name: result.verdict for result in results}
+    told = [
+        (worst([found[name] for name in names]), f"line {line}", (f"by {', '.join(names)}",))
+        for line, names in LINES.items()
+        if all(name in found for name in names)
+    ]
+    width = max((len(name) for _, name, _ in rows + told), default=0)
+    longest = max(len(verdict.value) for verdict in Verdict)
     lines = [
-        f"{result.verdict.value:<6}  {result.workload.name:<{width}}  {'; '.join(result.reasons)}"
-        for result in results
+        f"{verdict.value:<{longest}}  {name:<{width}}  {'; '.join(reasons)}".rstrip()
+        for verdict, name, reasons in rows + told
     ]
     counts = [
         f"{sum(result.verdict is verdict for result in results)} {verdict.value}"
         for verdict in Verdict
     ]
-    return "\n".join([*(line.rstrip() for line in lines), ", ".join(counts)])
+    return "\n".join([*lines, ", ".join(counts)])
 
 
 def write_json(path: Path, description: dict[str, Any], results: Sequence[Result]) -> None:

@@ -14,7 +14,7 @@ from typing import Final
 from bench.certificates import Certificates
 from bench.errors import BenchError
 from bench.origin import SERVER_PATH
-from bench.processes import Process, free_port
+from bench.processes import Process, Where, free_port
 
 
 class Mode(Enum):
@@ -48,7 +48,8 @@ class Setup:
     """What a proxy shall do. ``origin_port`` is on loopback; ``workdir`` is the run's own.
 
     ``certificates`` are the origin's, and for those who cannot make any; ``resume`` lets a proxy
-    resume sessions with the origin, if it does such a thing.
+    resume sessions with the origin, if it does such a thing. ``options`` are interceptor's own,
+    each ``NAME=VALUE``.
     """
 
     mode: Mode
@@ -58,6 +59,7 @@ class Setup:
     environment: Mapping[str, str]
     certificates: Certificates
     resume: bool = True
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +81,13 @@ class Subject(ABC):
     tunnels = True
 
     @abstractmethod
-    def start(self, setup: Setup, core: int | None) -> Running:
+    def start(self, setup: Setup, core: Where) -> Running:
         """Start it on ``core`` and return once it listens; the caller stops the process.
 
         :raises BenchError: if it does not come up.
         """
 
-    def _start(
-        self, command: list[str], setup: Setup, core: int | None, port: int | None
-    ) -> Running:
+    def _start(self, command: list[str], setup: Setup, core: Where, port: int | None) -> Running:
         """Start ``command`` and wait for ``port``, or for its ``listening:`` line if that is None.
 
         :raises BenchError: if it does not come up.
@@ -106,7 +106,7 @@ class Relay(Subject):
     name = "relay"
     tunnels = False
 
-    def start(self, setup: Setup, core: int | None) -> Running:
+    def start(self, setup: Setup, core: Where) -> Running:
         command = [sys.executable, "-m", "bench.relay", str(setup.origin_port)]
         if setup.mode is Mode.REVERSE_TLS:
             files = setup.certificates
@@ -120,7 +120,7 @@ class Interceptor(Subject):
 
     name = "interceptor"
 
-    def start(self, setup: Setup, core: int | None) -> Running:
+    def start(self, setup: Setup, core: Where) -> Running:
         mode = _MODES.get(setup.mode) or f"reverse:{origin_url(setup)}"
         command = [sys.executable, "-m", "interceptor", "run", "--mode", f"{mode}@127.0.0.1:0"]
         command += ["-q", "--set", f"ssl_verify_upstream_trusted_ca={setup.certificates.authority}"]
@@ -129,6 +129,8 @@ class Interceptor(Subject):
             command += ["--set", "tcp_hosts=."]
         if not setup.resume:
             command += ["--set", "tls_session_cache=0"]
+        for option in setup.options:
+            command += ["--set", option]
         if setup.hooks is not Hooks.NONE:
             command += ["-s", setup.hooks.path]
         return self._start(command, setup, core, None)
@@ -142,7 +144,7 @@ class Mitmdump(Subject):
     def __init__(self, program: str) -> None:
         self._program = program
 
-    def start(self, setup: Setup, core: int | None) -> Running:
+    def start(self, setup: Setup, core: Where) -> Running:
         port = free_port()
         command = [self._program, "-q", "--listen-host", "127.0.0.1", "--listen-port", str(port)]
         command += ["--set", f"ssl_verify_upstream_trusted_ca={setup.certificates.authority}"]
@@ -161,7 +163,7 @@ class Squid(Subject):
     def __init__(self, program: str) -> None:
         self._program = program
 
-    def start(self, setup: Setup, core: int | None) -> Running:
+    def start(self, setup: Setup, core: Where) -> Running:
         port = free_port()
         configuration = setup.workdir / "squid.conf"
         configuration.write_text(squid_configuration(setup, port))
