@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import deque
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred, fail, succeed
 
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from interceptor.model.headers import Headers
     from interceptor.net.sides import Side
     from interceptor.wire.httpevents import StreamReset
+
+
+_SMALL: Final = 1024
+_JOINED: Final = 4096
 
 
 class HTTP2Stream(ABC):
@@ -76,13 +80,28 @@ class HTTP2Stream(ABC):
 
     def received(self, event: Any) -> None:
         """Take an event of this stream."""
-        self._events.append(event)
+        events = self._events
+        if events and type(event) is Data and len(event.data) < _SMALL:
+            self._join(event)
+        else:
+            events.append(event)
         readable = self._readable
         if readable is not None:
             self._readable = None
             readable.wake()
         elif self.listener is not None:
             self.listener.readable()
+
+    def _join(self, event: Data) -> None:
+        """Take a small piece of data behind what waits: it may come with the one before it.
+
+        An object of its own for each would take many times its bytes.
+        """
+        last = self._events[-1]
+        if type(last) is Data and len(last.data) < _JOINED:
+            self._events[-1] = Data(last.data + event.data, event.end_of_message)
+        else:
+            self._events.append(event)
 
     @abstractmethod
     def was_reset(self, event: StreamReset) -> None:

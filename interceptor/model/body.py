@@ -11,6 +11,8 @@ from interceptor.errors import InterceptorError
 
 _NO_FILE = -1
 _SNAPSHOT = -1
+_SMALL = 1024
+_JOINED = 16384
 
 
 class SpoolError(InterceptorError):
@@ -31,7 +33,7 @@ class Body:
     Failures of that file raise `SpoolError`.
     """
 
-    __slots__ = ("_fd", "_memory_limit", "_pieces", "length")
+    __slots__ = ("_fd", "_memory_limit", "_pieces", "_tail", "length")
 
     length: int
 
@@ -39,6 +41,8 @@ class Body:
         self.length = 0
         self._memory_limit = memory_limit
         self._pieces: list[bytes] = []
+        # Small pieces are joined: an object of its own for each would take many times its bytes.
+        self._tail = bytearray()
         self._fd = _NO_FILE
 
     @property
@@ -58,8 +62,15 @@ class Body:
             return
         if self._fd == _NO_FILE:
             if self.length + len(data) <= self._memory_limit:
-                self._pieces.append(data)
                 self.length += len(data)
+                if len(data) < _SMALL:
+                    self._tail += data
+                    if len(self._tail) >= _JOINED:
+                        self._join()
+                else:
+                    if self._tail:
+                        self._join()
+                    self._pieces.append(data)
                 return
             if self._memory_limit == _SNAPSHOT:
                 raise ValueError("a copy of a body cannot be added to")
@@ -67,6 +78,10 @@ class Body:
         elif self._memory_limit == _SNAPSHOT:
             raise ValueError("a copy of a body cannot be added to")
         self._write(data)
+
+    def _join(self) -> None:
+        tail, self._tail = self._tail, bytearray()
+        self._pieces.append(bytes(tail))
 
     def spool(self) -> None:
         """Move the bytes to a file, and those to come."""
@@ -77,6 +92,8 @@ class Body:
                 self._fd = os.dup(file.fileno())
         except OSError as error:
             raise SpoolError(f"cannot make a temporary file for a body: {error}") from error
+        if self._tail:
+            self._join()
         pieces, self._pieces = self._pieces, []
         self.length = 0
         for piece in pieces:
@@ -104,6 +121,8 @@ class Body:
     def chunks(self, size: int = 65536) -> Iterator[bytes]:
         """Yield the bytes in order, at most ``size`` at a time; never an empty chunk."""
         if self._fd == _NO_FILE:
+            if self._tail:
+                self._join()
             for piece in self._pieces:
                 if len(piece) <= size:
                     yield piece
@@ -121,12 +140,16 @@ class Body:
         """Return all bytes. For a spooled body that costs as much memory, for as long as kept."""
         if self._fd != _NO_FILE:
             return b"".join(self.chunks(1 << 20))
+        if self._tail:
+            self._join()
         if len(self._pieces) > 1:
             self._pieces = [b"".join(self._pieces)]
         return self._pieces[0] if self._pieces else b""
 
     def copy(self) -> Body:
         """Return a snapshot that can be read independently of the original, but not added to."""
+        if self._tail:
+            self._join()
         made = Body(_SNAPSHOT)
         made._pieces = list(self._pieces)
         made.length = self.length
@@ -170,6 +193,7 @@ class Body:
         """Give the memory or the file back; the body is empty then. Dropping it does the same."""
         fd, self._fd = self._fd, _NO_FILE
         self._pieces = []
+        self._tail = bytearray()
         self.length = 0
         if fd != _NO_FILE:
             os.close(fd)

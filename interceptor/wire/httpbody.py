@@ -29,7 +29,8 @@ class HTTP1Limits:
 
     ``head_size`` bounds a start line and its fields, ``field_count`` the fields of a head or of
     trailers, ``chunk_line`` one chunk-size line, ``chunk_extensions`` the extensions of a whole
-    body, ``trailer_size`` the trailers, ``informational`` the 1xx responses before a final one.
+    body beyond a 16th of its data, ``trailer_size`` the trailers, ``informational`` the 1xx
+    responses before a final one.
     """
 
     head_size: int = 65536
@@ -438,12 +439,17 @@ class MessageReader(ABC):
                 raise self._chunk_fault(f"{line!r} is no chunk size")
             self._mark("chunk-line-odd")
         size, extension = match.groups()
-        if extension:
-            self._extensions += len(extension)
-            if self._extensions > self._limits.chunk_extensions:
-                raise self._chunk_fault("there are too many chunk extensions")
         self._position = self._scanned = end + 1
         self._remaining = int(size, 16)
+        if extension:
+            # What is little beside its data may go on for as long as the body does.
+            self._extensions += max(len(extension) - (self._remaining >> 4), 0)
+            if self._extensions > self._limits.chunk_extensions:
+                raise self._fault(
+                    f"chunk extensions have over {self._limits.chunk_extensions} bytes, beyond a "
+                    "16th of the data",
+                    "chunk-extensions-too-large",
+                )
         self._state = CHUNK_DATA if self._remaining else TRAILERS
         return True
 

@@ -281,6 +281,9 @@ class EndlessTests(AttackCase):
         def chunk_extensions() -> None:
             refused(chunked + b"1;", b"y" * 65536)
 
+        def small_extensions() -> None:
+            refused(chunked, b"1;y=1\r\nx\r\n" * 5000)
+
         def pipelining() -> None:
             with connected(proxy.port) as client:
                 client.settimeout(1.0)
@@ -296,6 +299,7 @@ class EndlessTests(AttackCase):
             endless_target,
             endless_trailers,
             chunk_extensions,
+            small_extensions,
             pipelining,
         )
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import Mock
 
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from interceptor.http import HTTPFlow, Response
+from interceptor.layers.http2stream import HTTP2Stream
 from interceptor.testing import EventRecorder, MemoryProxy
+from interceptor.wire.httpevents import Data
 from tests.layers.h2peers import H2Client, H2Origin, H2Peer, ok
 
 CANCEL, REFUSED, NO_ERROR, INTERNAL = 8, 7, 0, 2
@@ -308,6 +311,50 @@ class IsolationTests(HTTP2TestCase):
         origin.go()
         self.assertEqual(len(client.bodies[stream]), 65538)
         self.assertIn(stream, client.finished)
+
+
+class SmallFrameTests(HTTP2TestCase):
+    """DATA frames that nobody has taken yet: what is in them is held, not the frames."""
+
+    def test_they_are_joined_while_they_wait(self):
+        class Stream(HTTP2Stream):
+            def was_reset(self, event: object) -> None:
+                raise AssertionError
+
+            def timed_out(self, *, reading: bool) -> None:
+                raise AssertionError
+
+            def _expect(self) -> None:
+                raise AssertionError
+
+        protocol = Mock()
+        stream = Stream(protocol, 1)
+        pieces = [b"%04d" % number for number in range(10_000)] + [b"x" * 5000, b"y", b"z" * 2000]
+        for piece in pieces:
+            stream.received(Data(piece, piece[:1] == b"z"))
+        taken: list[Data] = []
+        while not taken or not taken[-1].end_of_message:
+            taken.append(stream.next_event())
+        self.assertEqual(b"".join(event.data for event in taken), b"".join(pieces))
+        self.assertLess(len(taken), 20)
+        credited = sum(call.args[1] for call in protocol.acknowledge.call_args_list)
+        self.assertEqual(credited + len(taken[-1].data), 40_000 + 5000 + 1 + 2000)
+
+    def test_a_body_in_them(self):
+        waiting: Deferred[None] = Deferred()
+        proxy, recorder = self.proxy(_Hooks(requestheaders=lambda flow: waiting))
+        H2Origin(proxy, ok)
+        client = H2Client(proxy)
+        stream = client.request(method="POST", body=b"", end=False)
+        for number in range(150):
+            client.h2.send_data(stream, b"%03d" % number)
+        client.h2.end_stream(stream)
+        client.go()
+        waiting.callback(None)
+        client.go()
+        self.assertIn(stream, client.finished)
+        [flow] = recorder.arguments("request")
+        self.assertEqual(flow.request.content, b"".join(b"%03d" % n for n in range(150)))
 
 
 class ResetTests(HTTP2TestCase):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
+import tracemalloc
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -39,6 +40,34 @@ class BodyTests(SynchronousTestCase):
             chunks = list(body.chunks(2))
             self.assertEqual(b"abcdefg", b"".join(chunks))
             self.assertTrue(all(0 < len(chunk) <= 2 for chunk in chunks))
+
+    def test_small_pieces_take_little_more_than_their_bytes(self) -> None:
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        for piece in (b"ab", b"x" * 1023):
+            body = Body(1 << 20)
+            for _ in range(500_000 // len(piece)):
+                body.append(bytes(bytearray(piece)))
+            taken = tracemalloc.get_traced_memory()[0]
+            self.assertLess(taken, 700_000)
+            self.assertEqual(body.length, len(body.getvalue()))
+            self.assertEqual(body.getvalue(), piece * (500_000 // len(piece)))
+            del body
+
+    def test_small_and_large_pieces_keep_their_order(self) -> None:
+        pieces = [b"%d" % number * size for number, size in enumerate((1, 2000, 5, 5, 1500, 3))]
+        whole = b"".join(pieces)
+        for limit in (0, 2500, 1 << 20):
+            body = filled(limit, *pieces)
+            self.assertEqual(body.copy().getvalue(), whole)
+            self.assertEqual(b"".join(body.chunks(700)), whole)
+            self.assertEqual(body, filled(0, whole))
+            body.append(b"z")
+            self.assertEqual((body.getvalue(), body.length), (whole + b"z", len(whole) + 1))
+            body.spool()
+            self.assertEqual(body.getvalue(), whole + b"z")
+            body.close()
+            self.assertEqual(body.getvalue(), b"")
 
     def test_empty(self) -> None:
         body = Body(0)

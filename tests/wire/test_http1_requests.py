@@ -496,8 +496,13 @@ class RequestBodyTests(SynchronousTestCase):
         line = b"1;" + b"a" * 50 + b"\r\nx\r\n"
         self.assertEqual(read_request(start + line, chunk_line=40).error, ("chunk-malformed", 400))
         self.assertEqual(
-            read_request(start + line * 3, chunk_extensions=120).error, ("chunk-malformed", 400)
+            read_request(start + line * 3, chunk_extensions=120).error,
+            ("chunk-extensions-too-large", 400),
         )
+        # As many of them as there are, if each is little beside its data.
+        line = b"320;" + b"a" * 49 + b"\r\n" + b"x" * 800 + b"\r\n"
+        found = read_request(start + line * 100 + b"0\r\n\r\n", chunk_extensions=120)
+        self.assertIsNone(found.error)
         trailers = b"0\r\nX: " + b"a" * 100 + b"\r\n\r\n"
         self.assertEqual(
             read_request(start + trailers, trailer_size=50).error, ("trailers-too-large", 431)
