@@ -100,13 +100,14 @@ class Pipe:
 class Sink(Protocol):
     """Counts what arrives; a server answers requests."""
 
+    transport: Any
     received = 0
     answer = b""
 
     def dataReceived(self, data: bytes) -> None:
         self.received += len(data)
         if self.answer:
-            self.transport.write(self.answer)  # type: ignore[union-attr]
+            self.transport.write(self.answer)
 
 
 class SideSink(SideProtocol):
@@ -176,7 +177,7 @@ class Ours:
             on_failed=_failed,
         )
         pair.ends[index].protocol = below
-        below.makeConnection(pair.ends[index])  # type: ignore[no-untyped-call]
+        below.makeConnection(pair.ends[index])  # type: ignore[no-untyped-call]  # Twisted has not typed it
         below.use(transport)
         return sink
 
@@ -194,10 +195,10 @@ class _Creator:
     def __init__(self, context: SSL.Context) -> None:
         self.context = context
 
-    def clientConnectionForTLS(self, protocol: object) -> SSL.Connection:  # noqa: N802
+    def clientConnectionForTLS(self, protocol: object) -> SSL.Connection:
         return SSL.Connection(self.context, None)
 
-    def serverConnectionForTLS(self, protocol: object) -> SSL.Connection:  # noqa: N802
+    def serverConnectionForTLS(self, protocol: object) -> SSL.Connection:
         return SSL.Connection(self.context, None)
 
 
@@ -234,7 +235,7 @@ class Twisteds:
 
     def write(self, end: Sink, data: bytes) -> None:
         """Send from one end."""
-        end.transport.write(data)  # type: ignore[union-attr]
+        end.transport.write(data)
 
 
 def rate(work: Callable[[], object]) -> float:

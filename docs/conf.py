@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import ast
 import re
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from interceptor import __version__
+from interceptor.addons.protocols import PROTOCOL_HOOKS
+from interceptor.filters import reference as filters
+from interceptor.hooks import reference as hooks
+from interceptor.model import optionreference as options
+from interceptor.model.coreoptions import core_options
+from interceptor.trusthelp import GUIDES, Files, Step
+
 HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parent
-sys.path.insert(0, str(CHECKOUT))
-
-from interceptor import __version__  # noqa: E402
-from interceptor.addons.protocols import PROTOCOL_HOOKS  # noqa: E402
-from interceptor.filters import reference as filters  # noqa: E402
-from interceptor.hooks import reference as hooks  # noqa: E402
-from interceptor.model import optionreference as options  # noqa: E402
-from interceptor.model.coreoptions import core_options  # noqa: E402
-from interceptor.trusthelp import GUIDES, Files, Step  # noqa: E402
 
 project = "interceptor"
 author = "interceptor contributors"

@@ -545,13 +545,12 @@ class MemoryOrigin:
         self.requests.append(request)
         if not self._answers:
             return None
-        answer: Any = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
-        if callable(answer):
-            answer = answer(request)
+        queued = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        answer: Response | bytes | None = queued(request) if callable(queued) else queued
         if isinstance(answer, Response):
             body = answer.raw_content or b""
             return peer.codec.send_message(request, answer, body)
-        return answer  # type: ignore[no-any-return]
+        return answer
 
 
 class OriginPeer(HalfCloseRecorder):

@@ -24,8 +24,9 @@ class Output:
 
     def __init__(self, terminal: bool = False) -> None:
         self.bytes = io.BytesIO()
-        self.stream: Any = io.TextIOWrapper(self.bytes, encoding="utf-8", write_through=True)
-        self.stream.isatty = lambda: terminal  # type: ignore[method-assign]
+        stream: Any = io.TextIOWrapper(self.bytes, encoding="utf-8", write_through=True)
+        stream.isatty = lambda: terminal
+        self.stream = stream
 
     @property
     def text(self) -> str:

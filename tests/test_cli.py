@@ -319,6 +319,7 @@ class RecordingService:
     def __init__(self) -> None:
         self.calls: list[str] = []
         self.started: Deferred[None] = Deferred()
+        self.on_shutdown: Callable[[], object]
 
     def startService(self) -> None:
         self.calls.append("start")
@@ -407,7 +408,7 @@ class ForegroundTests(SynchronousTestCase):
         def start() -> None:
             raise ListenError("in use")
 
-        self.service.startService = start  # type: ignore[method-assign]
+        self.patch(self.service, "startService", start)
         self.assertRaises(ListenError, self.foreground.run)
 
     def test_a_start_that_is_cancelled_by_a_signal_is_no_failure(self):
@@ -448,8 +449,9 @@ class ForegroundCommandTests(ForegroundTests):
 
     def setUp(self):
         super().setUp()
-        self.run_of = RecordingCommand()
-        self.foreground = cli.Foreground(self.service, self.reactor, self.run_of)  # type: ignore[arg-type]
+        command: Any = RecordingCommand()
+        self.run_of = command
+        self.foreground = cli.Foreground(self.service, self.reactor, command)
 
     def test_a_signal_stops_cleanly(self):
         self.reactor.meanwhile = self.interrupt
@@ -544,7 +546,7 @@ class ForegroundCommandTests(ForegroundTests):
     def test_a_script_that_ends_the_program_ends_it_first(self):
         def meanwhile() -> None:
             self.service.started.callback(None)
-            self.service.on_shutdown()  # type: ignore[attr-defined]
+            self.service.on_shutdown()
             self.assertEqual(self.reactor.stopped, 0)
             self.run_of.ended.callback(143)
 

@@ -93,7 +93,7 @@ class Script:
         token = CURRENT.set(binding)
         try:
             with own_arguments(binding):
-                exec(code, module.__dict__)  # noqa: S102
+                exec(code, module.__dict__)  # noqa: S102 - to be run is what scripts are for
         except InterceptorError:
             self.discard()
             raise

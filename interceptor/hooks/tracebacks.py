@@ -22,8 +22,11 @@ def _cut(summary: TracebackException, owns: Callable[[str], bool], seen: set[int
         return
     seen.add(id(summary))
     kept = [frame for frame in summary.stack if owns(frame.filename)]
-    # An empty summary would still print its heading; None prints the exception alone.
-    summary.stack = StackSummary.from_list(kept) if kept else None  # type: ignore[assignment]
+    if kept:
+        summary.stack = StackSummary.from_list(kept)
+    else:
+        # An empty summary would still print its heading; None prints the exception alone.
+        summary.stack = None  # type: ignore[assignment]  # ``format`` looks for None
     inner = (summary.__cause__, summary.__context__, *(summary.exceptions or ()))
     for other in inner:
         if other is not None:

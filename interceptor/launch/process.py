@@ -40,7 +40,7 @@ class Command:
         try:
             # Our own files are closed by the system when the command takes over; what is left are
             # those that we inherited, such as a job server's.
-            self._process = subprocess.Popen(  # noqa: S603
+            self._process = subprocess.Popen(  # noqa: S603 - the operator's own command, no shell
                 self.arguments, env=dict(environment), close_fds=False
             )
         except (OSError, ValueError) as error:

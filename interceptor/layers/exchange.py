@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from interceptor.layers.http import HTTPLayer
     from interceptor.layers.task import Task
     from interceptor.model.http import Request, Response
-    from interceptor.wire.httpevents import RequestHead, ResponseHead
+    from interceptor.wire.httpevents import NeedData, RequestHead, ResponseHead
 
 _IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
 """RFC 9110 section 9.2.2."""
@@ -373,7 +373,7 @@ class HTTPExchange(FlowSteering):
     async def _response_head(self, server: Any) -> ResponseHead:
         stream = self._stream
         while True:
-            event = server.next_event()
+            event: ResponseHead | NeedData = server.next_event()
             if event is NEED_DATA:
                 await server.when_readable()
                 continue
@@ -381,7 +381,7 @@ class HTTPExchange(FlowSteering):
                 hide_alternatives(self.flow, event.response)
             status = event.response.status_code
             if status >= 200 or status == 101:
-                return event  # type: ignore[no-any-return]
+                return event
             stream.send_informational(event.response)
             if stream.write_paused:
                 await stream.when_writable()

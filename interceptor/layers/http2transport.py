@@ -6,10 +6,10 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IConsumer, IPushProducer, ITransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from interceptor.net.transports import IStreamTransport
 from interceptor.wire.http2frames import CANCEL, NO_ERROR
 from interceptor.wire.httpevents import NEED_DATA, Data, EndOfMessage
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from interceptor.layers.http2stream import HTTP2Stream
 
 
-@implementer(ITransport, IConsumer, IPushProducer)
+@implementer(IStreamTransport)
 class StreamTransport:
     """A stream's data as a transport, with back-pressure and half-close in both directions."""
 
@@ -185,7 +185,7 @@ class StreamTransport:
     # Addresses
 
     def getPeer(self) -> IAddress:
-        return self._stream.side.transport.getPeer()  # type: ignore[union-attr]
+        return self._stream.side.transport.getPeer()
 
     def getHost(self) -> IAddress:
-        return self._stream.side.transport.getHost()  # type: ignore[union-attr]
+        return self._stream.side.transport.getHost()

@@ -324,7 +324,7 @@ class MessageExchange:
         switch(context, layer, data)
 
 
-class _Over(Exception):  # noqa: N818
+class _Over(Exception):  # noqa: N818 - it is no error
     """Everything is said: it ends without a fault."""
 
 

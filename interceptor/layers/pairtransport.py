@@ -182,10 +182,10 @@ class PairTransport(SideProtocol):
         if IHalfCloseableProtocol.providedBy(self.protocol):
             self._call(self.protocol.writeConnectionLost)
 
-    def getPeer(self) -> IAddress:  # type: ignore[override]
+    def getPeer(self) -> IAddress:  # type: ignore[override]  # ITCPTransport knows no Unix sockets
         return self._peer
 
-    def getHost(self) -> IAddress:  # type: ignore[override]
+    def getHost(self) -> IAddress:  # type: ignore[override]  # ITCPTransport knows no Unix sockets
         return self._host
 
     # ITCPTransport

@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 class _Held(SideProtocol):
     """Stands on a server's side, unread, until it is known what will be spoken there."""
 
+    side: ServerSide
+
     def dataReceived(self, data: bytes) -> None:
         # The transport may still hand over what it had taken from its socket.
-        held: ServerSide = self.side  # type: ignore[assignment]
-        held.early += data
+        self.side.early += data
 
     def read_closed(self) -> None:
         pass

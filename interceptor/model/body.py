@@ -176,8 +176,6 @@ class Body:
             offset += len(chunk)
         return True
 
-    __hash__ = None  # type: ignore[assignment]
-
     def _slice(self, offset: int, size: int) -> bytes:
         if self._fd == _NO_FILE:
             return self.getvalue()[offset : offset + size]

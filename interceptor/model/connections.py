@@ -95,10 +95,10 @@ class Connection:
     def copy(self: _C) -> _C:
         """Return an independent copy that describes the same connection, under the same ``id``."""
         made = self.__class__.__new__(self.__class__)
-        self.id  # noqa: B018 - made now, so that both have the same
         for cls in self.__class__.__mro__[:-1]:
-            for name in cls.__slots__:  # type: ignore[attr-defined]
+            for name in getattr(cls, "__slots__", ()):
                 setattr(made, name, getattr(self, name))
+        made._id = self.id
         return made
 
 

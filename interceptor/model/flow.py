@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 import uuid
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from interceptor.model.connections import ClientConnection, ServerConnection
@@ -92,7 +92,7 @@ class Flow:
         "timestamp_created",
     )
 
-    type: ClassVar[str] = ""
+    type: str = ""
 
     client_conn: ClientConnection
     server_conn: ServerConnection
@@ -267,7 +267,7 @@ class HTTPFlow(Flow):
 
     __slots__ = ("_sse", "_stream_agreed", "request", "response", "websocket")
 
-    type: ClassVar[str] = "http"
+    type: str = "http"
 
     request: Request
     response: Response | None
@@ -288,8 +288,7 @@ class HTTPFlow(Flow):
         self.server_conn = server_conn
         self.mode = mode
         self._control = control
-        # The exchange sets it before anybody sees the flow.
-        self.request = None  # type: ignore[assignment]
+        self.request = None  # type: ignore[assignment]  # set before anybody sees the flow
         self.response = None
         self.error = None
         self.websocket = None

@@ -214,8 +214,6 @@ class Headers(MutableMapping[str, str]):
             return self._fields == other._fields
         return NotImplemented
 
-    __hash__ = None  # type: ignore[assignment]
-
     def __bytes__(self) -> bytes:
         """Return ``Name: value`` and CRLF for each field, without the closing empty line."""
         return b"".join([b"%b: %b\r\n" % field for field in self._fields])

@@ -328,7 +328,7 @@ class Message:
         """Return an independent copy."""
         made = self.__class__.__new__(self.__class__)
         for cls in self.__class__.__mro__[:-1]:
-            for name in cls.__slots__:  # type: ignore[attr-defined]
+            for name in getattr(cls, "__slots__", ()):
                 setattr(made, name, getattr(self, name))
         made.headers = self.headers.copy()
         if self.trailers is not None:

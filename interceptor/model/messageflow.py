@@ -40,8 +40,6 @@ class Message:
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and vars(other) == vars(self)
 
-    __hash__ = None  # type: ignore[assignment]
-
     def __str__(self) -> str:
         return self.raw.decode("utf-8", "backslashreplace")
 
@@ -100,7 +98,7 @@ class MessageFlow(Flow):
         type: str = "messages",
     ) -> None:
         super().__init__(client_conn, server_conn, mode, control)
-        self.type = type  # type: ignore[misc]
+        self.type = type
         self.messages: list[Any] = []
         self.forgotten = 0
         self.bytes_from_client = 0
@@ -129,7 +127,7 @@ class MessageFlow(Flow):
 
     def copy(self) -> MessageFlow:
         made = super().copy()
-        made.type = self.type  # type: ignore[misc]
+        made.type = self.type
         made.bytes_from_client = self.bytes_from_client
         made.bytes_from_server = self.bytes_from_server
         made.messages_from_client = self.messages_from_client

@@ -163,8 +163,6 @@ class MultiMap(MutableMapping[K, V]):
             return dict(self.items()) == dict(other.items())
         return NotImplemented
 
-    __hash__ = None  # type: ignore[assignment]
-
     def __repr__(self) -> str:
         return f"{self.__class__.__name__}({list(self.fields)!r})"
 

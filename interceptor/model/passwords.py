@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import os
 import secrets
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -149,9 +150,11 @@ class PasswordFile:
 def _handlers() -> tuple[Any, ...]:
     """Return what verifies hashes. Raises `OptionsError` where the libraries are missing."""
     try:
-        import argon2 as _argon2  # noqa: F401 - what passlib loads later, so that it is missed now
-        import bcrypt as _bcrypt  # noqa: F401
         from passlib.hash import argon2, bcrypt, sha256_crypt, sha512_crypt
+
+        for library in ("argon2", "bcrypt"):
+            # passlib loads them only when it needs them, and that is too late to say so.
+            import_module(library)
     except ImportError:
         raise OptionsError(
             "option `proxyauth`: password files need more libraries: "

@@ -123,15 +123,15 @@ class SharedStore:
         self._expire()
         entry = self._entries.get(key)
         if entry is None:
-            total: Any = amount
+            total = amount
             until = None if expires is None else self._now() + expires
         else:
-            total, until = json.loads(entry[0]), entry[1]
-            if isinstance(total, bool) or not isinstance(total, int | float):
+            held, until = json.loads(entry[0]), entry[1]
+            if isinstance(held, bool) or not isinstance(held, int | float):
                 raise SharedStateError("the value of this key is not a number")
-            total += amount
+            total = held + amount
         self._keep(key, encode(total), until, renewed=entry is None)
-        return total  # type: ignore[no-any-return]
+        return total
 
     def delete(self, key: str) -> bool:
         """Forget a value; return whether there was one."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from interceptor.errors import InterceptorError
 from interceptor.model.connections import format_address
@@ -79,7 +79,7 @@ class TCPFlow(Flow):
         "timestamp_end",
     )
 
-    type: ClassVar[str] = "tcp"
+    type: str = "tcp"
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from interceptor.model.connections import format_address
 from interceptor.model.flow import Flow, FlowControl
@@ -87,7 +87,7 @@ class UDPFlow(Flow):
         "timestamp_end",
     )
 
-    type: ClassVar[str] = "udp"
+    type: str = "udp"
 
     def __init__(
         self,

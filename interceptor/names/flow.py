@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from interceptor.model.flow import Flow
 
@@ -21,7 +21,7 @@ class DNSFlow(Flow):
 
     __slots__ = ("request", "response", "transport")
 
-    type: ClassVar[str] = "dns"
+    type: str = "dns"
 
     request: Request
     response: Response | None
@@ -35,8 +35,7 @@ class DNSFlow(Flow):
         transport: str = "udp",
     ) -> None:
         super().__init__(client_conn, server_conn, mode, control)
-        # Whoever makes the flow sets it before anybody sees it.
-        self.request = None  # type: ignore[assignment]
+        self.request = None  # type: ignore[assignment]  # set before anybody sees the flow
         self.response = None
         self.transport = transport
 

@@ -124,8 +124,6 @@ class Record:
             return self.to_wire() == other.to_wire()
         return NotImplemented
 
-    __hash__ = None  # type: ignore[assignment]
-
     def __str__(self) -> str:
         return f"{self.name} {self.ttl} {self.cls} {self.type} {self.data}"
 

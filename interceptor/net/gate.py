@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionLost
-from twisted.internet.interfaces import IConsumer, IPushProducer, ITransport
+from twisted.internet.interfaces import IPushProducer
 from twisted.python.failure import Failure
 from zope.interface import implementer
+
+if TYPE_CHECKING:
+    from interceptor.net.transports import IStreamTransport
 
 SETUP: Final = 1
 """The connection is not set up yet: nothing may be read before a hook or a handshake ends."""
@@ -42,7 +45,7 @@ class ReadGate:
 
     __slots__ = ("_reasons", "_transport")
 
-    def __init__(self, transport: ITransport | IPushProducer | None) -> None:
+    def __init__(self, transport: IPushProducer | None) -> None:
         """`transport` can pause and resume, as Twisted's stream transports all can."""
         self._transport = transport
         self._reasons = 0
@@ -64,7 +67,7 @@ class ReadGate:
         before = self._reasons
         self._reasons = before | reason
         if not before and self._transport is not None:
-            self._transport.pauseProducing()  # type: ignore[union-attr]
+            self._transport.pauseProducing()
 
     def resume(self, reason: int) -> None:
         """Take `reason` off. Resumes the transport if it was the last one."""
@@ -73,20 +76,20 @@ class ReadGate:
             after = before & ~(reason & ~ENDED)
             self._reasons = after
             if not after and self._transport is not None:
-                self._transport.resumeProducing()  # type: ignore[union-attr]
+                self._transport.resumeProducing()
 
     def end(self) -> None:
         """Read no more, for good: the peer closed its direction."""
         self.pause(ENDED)
 
-    def attach(self, transport: ITransport | IPushProducer) -> None:
+    def attach(self, transport: IPushProducer) -> None:
         """Go on with another transport, such as the TLS one that now wraps the first.
 
         Standing reasons pause it. The transport so far is left as it is.
         """
         self._transport = transport
         if self._reasons:
-            transport.pauseProducing()  # type: ignore[union-attr]
+            transport.pauseProducing()
 
     def detach(self) -> None:
         """Forget the transport, because it is gone. Reasons come and go without effect then."""
@@ -111,7 +114,7 @@ class WriteGate:
 
     def __init__(
         self,
-        transport: ITransport | IConsumer | None = None,
+        transport: IStreamTransport | None = None,
         on_change: Callable[[bool], object] | None = None,
     ) -> None:
         """`on_change` is called with True when the buffer is full and with False when it emptied.
@@ -123,16 +126,16 @@ class WriteGate:
         self.on_change = on_change
         self._waiting: list[Deferred[None]] = []
         self._closed_by: Failure | BaseException | None = None
-        self._transport: ITransport | IConsumer | None = None
+        self._transport: IStreamTransport | None = None
         if transport is not None:
             self.attach(transport)
 
-    def attach(self, transport: ITransport | IConsumer) -> None:
+    def attach(self, transport: IStreamTransport) -> None:
         """Watch `transport`, instead of the one before if there was one."""
         if self._transport is not None:
             self.detach()
         self._transport = transport
-        transport.registerProducer(self, True)  # type: ignore[union-attr]
+        transport.registerProducer(self, True)
 
     def detach(self) -> None:
         """Stop watching, so that the transport can close or be given to another producer.
@@ -141,7 +144,7 @@ class WriteGate:
         """
         transport, self._transport = self._transport, None
         if transport is not None:
-            transport.unregisterProducer()  # type: ignore[union-attr]
+            transport.unregisterProducer()
         self.resumeProducing()
 
     def close(self) -> None:
@@ -149,7 +152,7 @@ class WriteGate:
         transport = self._transport
         self.detach()
         if transport is not None:
-            transport.loseConnection()  # type: ignore[union-attr]
+            transport.loseConnection()
 
     def close_write(self) -> None:
         """Detach, and half-close the transport once its buffer has been sent.
@@ -159,7 +162,7 @@ class WriteGate:
         transport = self._transport
         self.detach()
         if transport is not None:
-            transport.loseWriteConnection()  # type: ignore[union-attr]
+            transport.loseWriteConnection()
 
     def wait(self) -> Deferred[None]:
         """Fires when the buffer is no longer full; at once where it is not.

@@ -205,11 +205,11 @@ class MemoryTLS(Protocol):
     def abortConnection(self) -> None:
         self.transport.abortConnection()
 
-    def getPeer(self) -> IAddress:  # type: ignore[override]
+    def getPeer(self) -> IAddress:  # type: ignore[override]  # ITCPTransport knows no Unix sockets
         address: IAddress = self.transport.getPeer()
         return address
 
-    def getHost(self) -> IAddress:  # type: ignore[override]
+    def getHost(self) -> IAddress:  # type: ignore[override]  # ITCPTransport knows no Unix sockets
         address: IAddress = self.transport.getHost()
         return address
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import (
     IAddress,
-    IConsumer,
     IHalfCloseableDescriptor,
     IHalfCloseableProtocol,
-    IProducer,
     IProtocol,
     IPushProducer,
     ITCPTransport,
@@ -19,9 +18,10 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from interceptor.net.addresses import HostPort, as_address
+from interceptor.net.transports import ISocketTransport
 
 
-@implementer(ITCPTransport, IConsumer, IPushProducer, IHalfCloseableDescriptor)
+@implementer(ITCPTransport, ISocketTransport, IHalfCloseableDescriptor)
 class MemoryTransport:
     """One end of a `MemoryLink`. Behaves as Twisted's TCP transports do, one step at a time.
 
@@ -55,7 +55,7 @@ class MemoryTransport:
         self.bytes_read = 0
         self.bytes_written = 0
         self.connected = False
-        self.producer: IProducer | None = None
+        self.producer: IPushProducer | None = None
         self.no_delay = False
         self.keep_alive = False
         self._host = host
@@ -87,7 +87,7 @@ class MemoryTransport:
         self._writing = True
         if self.producer is not None and self._streaming and len(self.buffer) > self.high_water:
             self._producer_paused = True
-            self.producer.pauseProducing()  # type: ignore[attr-defined]
+            self.producer.pauseProducing()
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
         self.write(b"".join(data))
@@ -113,10 +113,10 @@ class MemoryTransport:
         self._closing_write = True
         self._writing = True
 
-    def getPeer(self) -> IAddress:  # type: ignore[override]
+    def getPeer(self) -> IAddress:  # type: ignore[override]  # ITCPTransport knows no Unix sockets
         return as_address(self._peer_address)
 
-    def getHost(self) -> IAddress:  # type: ignore[override]
+    def getHost(self) -> IAddress:  # type: ignore[override]  # ITCPTransport knows no Unix sockets
         return as_address(self._host)
 
     # ITCPTransport
@@ -135,7 +135,7 @@ class MemoryTransport:
 
     # IConsumer
 
-    def registerProducer(self, producer: IProducer, streaming: bool) -> None:
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
         if self.producer is not None:
             raise RuntimeError(f"cannot register {producer}: {self.producer} is registered")
         if self.disconnected:
@@ -144,7 +144,7 @@ class MemoryTransport:
         self.producer = producer
         self._streaming = streaming
         if not streaming:
-            producer.resumeProducing()  # type: ignore[attr-defined]
+            producer.resumeProducing()
 
     def unregisterProducer(self) -> None:
         self.producer = None
@@ -228,7 +228,7 @@ class MemoryTransport:
         self._writing = False
         if self.producer is not None and (not self._streaming or self._producer_paused):
             self._producer_paused = False
-            self.producer.resumeProducing()  # type: ignore[attr-defined]
+            self.producer.resumeProducing()
         elif self.disconnecting:
             self._end_peer()
             self._lose(Failure(ConnectionDone()))

@@ -110,8 +110,8 @@ def get_addresses(name: str) -> list[Address]:
     addresses = []
     for family, _, _, _, sockaddr in answers:
         host = str(sockaddr[0])
-        if family == socket.AF_INET6:
-            zone = sockaddr[3]  # type: ignore[misc]
+        if family == socket.AF_INET6 and len(sockaddr) == 4:
+            zone = sockaddr[3]
             addresses.append(Address(family, f"{host}%{zone}" if zone else host))
         elif family == socket.AF_INET:
             addresses.append(Address(family, host))

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
     from twisted.python.failure import Failure
 
+    from interceptor.net.transports import IStreamTransport
+
 
 _READ_SIZE: Final = 131072
 """Bytes that are read from a socket at once, at most.
@@ -84,6 +86,7 @@ class Side(Protocol):
     flush_timeout = 300.0
     """Seconds that the peer of a side that closes has to take what was written before."""
 
+    transport: IStreamTransport
     reading: ReadGate
     writing: WriteGate
     protocol: SideProtocol
@@ -101,7 +104,6 @@ class Side(Protocol):
 
     def connectionMade(self) -> None:
         transport = self.transport
-        assert transport is not None
         self.write = direct_writer(transport)
         self.reading = ReadGate(transport)
         self.writing = WriteGate(transport)
@@ -211,7 +213,7 @@ class Side(Protocol):
     def _lose(self) -> None:
         # Not `WriteGate.close`: after a half-close the gate has let go of the transport already.
         self.writing.detach()
-        self.transport.loseConnection()  # type: ignore[union-attr]
+        self.transport.loseConnection()
 
     def cut_off(self) -> None:
         """Close so that the peer can tell that something may be missing.
@@ -235,7 +237,7 @@ class Side(Protocol):
         if not self.closing:
             self.closing = True
             self.protocol = _Closing(self.protocol)
-        self.transport.abortConnection()  # type: ignore[union-attr]
+        self.transport.abortConnection()
 
     def _deadline_passed(self) -> None:
         if self.closing:

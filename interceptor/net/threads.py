@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads
@@ -28,7 +28,7 @@ class BlockingThreads:
         self._size = size
         self._name = name
         self._condition = threading.Condition()
-        self._calls: deque[tuple[Deferred[object], Callable[[], object]]] = deque()
+        self._calls: deque[tuple[Deferred[Any], Callable[[], object]]] = deque()
         self._threads = 0
         self._idle = 0
         self._stopped = False
@@ -42,7 +42,7 @@ class BlockingThreads:
         with self._condition:
             if self._stopped:
                 raise RuntimeError("these threads have been stopped")
-            self._calls.append((result, function))  # type: ignore[arg-type]
+            self._calls.append((result, function))
             self._condition.notify()
             if self._idle < len(self._calls) and self._threads < self._size:
                 self._threads += 1

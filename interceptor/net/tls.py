@@ -9,10 +9,8 @@ from OpenSSL import SSL
 from twisted.internet.error import ConnectionAborted, ConnectionDone
 from twisted.internet.interfaces import (
     IAddress,
-    IConsumer,
     IHalfCloseableProtocol,
     IProtocol,
-    IPushProducer,
     ITCPTransport,
 )
 from twisted.internet.protocol import connectionDone
@@ -24,6 +22,7 @@ from interceptor.errors import TLSError
 from interceptor.net.sides import Side, SideProtocol
 from interceptor.net.tlsfailures import TruncatedError, closed_error, failure_error, timeout_error
 from interceptor.net.tlsrecords import RecordCounter
+from interceptor.net.transports import IStreamTransport
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall
@@ -46,7 +45,7 @@ Established = Callable[["TLSTransport"], object]
 Failed = Callable[["TLSTransport", TLSError], object]
 
 
-@implementer(ITCPTransport, IConsumer, IPushProducer)
+@implementer(ITCPTransport, IStreamTransport)
 class TLSTransport(SideProtocol):
     """TLS over one `Side`, and the transport of the protocol above, usually another `Side`.
 
@@ -131,11 +130,11 @@ class TLSTransport(SideProtocol):
         self._end_after_unsent = False
         self._producer: Any = None
         self._producer_paused = False
-        self._below: Any = None
+        self._below: IStreamTransport
         self._write_below: Callable[[bytes], None] = _ignore
 
     @property
-    def below(self) -> Any:
+    def below(self) -> IStreamTransport:
         """The transport that carries the records."""
         return self._below
 
@@ -493,13 +492,11 @@ class TLSTransport(SideProtocol):
             self._disconnecting = True
             self.side.abort()
 
-    def getPeer(self) -> IAddress:  # type: ignore[override]
-        address: IAddress = self._below.getPeer()
-        return address
+    def getPeer(self) -> IAddress:  # type: ignore[override]  # ITCPTransport knows no Unix sockets
+        return self._below.getPeer()
 
-    def getHost(self) -> IAddress:  # type: ignore[override]
-        address: IAddress = self._below.getHost()
-        return address
+    def getHost(self) -> IAddress:  # type: ignore[override]  # ITCPTransport knows no Unix sockets
+        return self._below.getHost()
 
     # ITCPTransport
 

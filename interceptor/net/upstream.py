@@ -26,6 +26,7 @@ from interceptor.net.resolver import Addresses, Resolver
 
 if TYPE_CHECKING:
     from interceptor.model.connections import ServerConnection
+    from interceptor.net.transports import ISocketTransport
 
 ProtocolFactory = Callable[[], IProtocol]
 """Makes the protocol for one connection, once that connection exists."""
@@ -418,7 +419,7 @@ class _Attempt(ClientFactory):
     def clientConnectionLost(self, connector: IConnector, reason: Failure) -> None:
         # Twisted's connector and transport refer to each other; most connections are short, and
         # without that they go at once and not only when garbage is collected.
-        connector.transport = None  # type: ignore[attr-defined]
+        connector.transport = None  # type: ignore[attr-defined]  # all that can be lost have one
         if self.recognised is not None and self._pair is not None:
             self.recognised._made.discard(self._pair)
 
@@ -442,19 +443,19 @@ class _Handover(Protocol):
     def __init__(self, connecting: _Connecting) -> None:
         self._connecting = connecting
 
-    def makeConnection(self, transport: ITransport) -> None:
+    def makeConnection(self, transport: ISocketTransport) -> None:
         connecting = self._connecting
         try:
             protocol = connecting.connected(transport)
-            transport.protocol = protocol  # type: ignore[attr-defined]
+            transport.protocol = protocol
             protocol.makeConnection(transport)
         except Exception:
             connecting.finish(Failure())
-            transport.abortConnection()  # type: ignore[attr-defined]
+            transport.abortConnection()
             return
         if not connecting.finish(protocol):
             # Cancelled from within connectionMade: nobody will look after this connection.
-            transport.abortConnection()  # type: ignore[attr-defined]
+            transport.abortConnection()
 
 
 def disable_nagle(transport: ITransport) -> None:

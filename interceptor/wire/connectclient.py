@@ -11,7 +11,7 @@ from interceptor.model.http import Request
 from interceptor.model.wording import shown
 from interceptor.wire.http1client import HTTP1ClientCodec
 from interceptor.wire.httpbody import HTTP1Limits
-from interceptor.wire.httpevents import CONNECTION_CLOSED, NEED_DATA
+from interceptor.wire.httpevents import ResponseHead
 
 _LIMITS = HTTP1Limits(head_size=16384, field_count=200)
 
@@ -57,9 +57,10 @@ class ConnectClient:
                 raise UpstreamError(
                     f"its answer to CONNECT is faulty: {error}", "upstream-proxy-malformed"
                 ) from error
-            if event is NEED_DATA or event is CONNECTION_CLOSED:
+            if not isinstance(event, ResponseHead):
+                # There is no more for now: nothing but heads comes before the answer's.
                 break
-            response = event.response  # type: ignore[union-attr]
+            response = event.response
             status = response.status_code
             if status < 200:
                 continue

@@ -197,7 +197,7 @@ def _claim_inherited(endpoint: Any) -> Claim:
 class _SharedUNIXPort(UNIXPort):
     """A port whose socket, and the file of that, are other processes' too."""
 
-    _shouldShutdown = False  # noqa: N815
+    _shouldShutdown = False
 
     def connectionLost(self, reason: Failure) -> None:
         TCPPort.connectionLost(self, reason)
@@ -243,14 +243,14 @@ class Given:
 
     def _listen_unix(self, reactor: Any, factory: IProtocolFactory) -> IListeningPort:
         make: Any = _SharedUNIXPort._fromListeningDescriptor
-        port = make(reactor, self.descriptor, factory)
+        port: UNIXPort = make(reactor, self.descriptor, factory)
         port.backlog = self.backlog or BACKLOG
         name = port._bindPath
         if name and not name.startswith(b"\0"):
             # Twisted sets the mode of the file, which here is as it should be.
             port.mode = stat.S_IMODE(os.stat(name).st_mode)
         port.startListening()
-        return port  # type: ignore[no-any-return]
+        return port
 
 
 def given_to(claims: Sequence[Sequence[Claim]], worker: int, first: int) -> list[list[Any]]:

@@ -20,6 +20,8 @@ from interceptor.workers.channel import Channel
 from interceptor.workers.claims import given_to
 
 if TYPE_CHECKING:
+    from twisted.internet.interfaces import IProcessTransport
+
     from interceptor.workers.supervisor import WorkersService
 
 CHANNEL: Final = 3
@@ -43,6 +45,8 @@ class Worker(ProcessProtocol):
     """
 
     log = Logger()
+
+    transport: IProcessTransport
 
     def __init__(self, parent: WorkersService, number: int) -> None:
         self.number = number
@@ -168,7 +172,7 @@ class Worker(ProcessProtocol):
             proxy=self._parent,
         )
         try:
-            self.transport.signalProcess(signal.SIGKILL)  # type: ignore[union-attr]
+            self.transport.signalProcess(signal.SIGKILL)
         except ProcessExitedAlready:
             return
 
@@ -193,7 +197,7 @@ class Worker(ProcessProtocol):
 
     # ProcessProtocol
 
-    def childDataReceived(self, childFD: int, data: bytes) -> None:  # noqa: N803
+    def childDataReceived(self, childFD: int, data: bytes) -> None:
         *lines, rest = (self._lines[childFD] + data).split(b"\n")
         if len(rest) > LONGEST_LINE:
             lines.append(rest)
@@ -202,7 +206,7 @@ class Worker(ProcessProtocol):
         for line in lines:
             self._log_line(line)
 
-    def processEnded(self, reason: Failure) -> None:  # noqa: N802
+    def processEnded(self, reason: Failure) -> None:
         self.is_up = False
         for rest in self._lines.values():
             if rest:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -20,13 +21,13 @@ from tests.addons.reactors import ThreadClock
 CLIENT = ClientConnection(("127.0.0.1", 5000))
 
 
-def flow(name: str = "www.example", **settings: object) -> dns.DNSFlow:
+def flow(name: str = "www.example", **settings: Any) -> dns.DNSFlow:
     """A question, and its answer where there are settings for one."""
     made = dns.DNSFlow(CLIENT, ServerConnection(("9.9.9.9", 53)))
     made.request = dns.Request.make(name)
     made.request.timestamp_start = 1000.0
     if settings:
-        made.response = dns.Response.make(made.request, **settings)  # type: ignore[arg-type]
+        made.response = dns.Response.make(made.request, **settings)
         made.response.timestamp_end = 1000.005
     return made
 

@@ -324,13 +324,13 @@ class GRPCTests(EventTestCase):
 class ObserversTests(EventTestCase):
     """``observes_only``: an addon that changes nothing makes nothing wait."""
 
-    def observer(self, kind: type[Hooks] = Hooks) -> Hooks:
+    def observer(self, kind: type[Hooks] = Hooks) -> Any:
         self.seen: list[Any] = []
-        addon = kind(
+        addon: Any = kind(
             request=lambda flow: self.seen.append(flow.request.raw_content),
             response=lambda flow: self.seen.append(flow.response.raw_content),
         )
-        addon.observes_only = True  # type: ignore[attr-defined]
+        addon.observes_only = True
         return addon
 
     def test_bodies_stream(self) -> None:

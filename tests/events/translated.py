@@ -210,6 +210,7 @@ class TranslatedClient(MemoryClient):
     """A client whose test speaks HTTP/1, and which speaks HTTP/2 with the proxy."""
 
     peer: FrontPeer
+    link: Any
 
     def __init__(
         self,
@@ -223,7 +224,7 @@ class TranslatedClient(MemoryClient):
         self.peer = FrontPeer(names)
         link = proxy.network.dial(PROXY_ADDRESS, self.peer.h2, chunk=chunk, client_address=address)
         self.peer.transport = End(link.client, self.peer.sender, self.peer.end_tunnel)
-        self.link = Link(self.peer.transport)  # type: ignore[assignment]
+        self.link = Link(self.peer.transport)
         proxy.network.flush()
 
     def response(self, method: bytes = b"GET") -> Response | None:
@@ -275,7 +276,7 @@ class BackPeer(OriginPeer, Spelled):
 
     def __init__(self, names: Names, origin: TranslatedOrigin | None) -> None:
         self.names = names
-        super().__init__(origin)  # type: ignore[arg-type]
+        super().__init__(origin)  # type: ignore[arg-type]  # who only records has no origin
         self._records = origin is None
         self.h2: ReportingPeer | None = None
         self._sender: Sender

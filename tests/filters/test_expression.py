@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from docutils.core import publish_doctree  # type: ignore[import-untyped]
+from typing import Any
+
+from docutils.core import publish_doctree
 from twisted.trial.unittest import SynchronousTestCase
 
 from interceptor.errors import FilterError
@@ -47,8 +49,8 @@ class FilterTests(SynchronousTestCase):
             self.assertIs(expected, parse(text).searches_body, text)
 
     def test_cheap_operands_come_first(self):
-        flow = http_flow()
-        flow.request = _Unreadable()  # type: ignore[assignment]
+        flow: Any = http_flow()
+        flow.request = _Unreadable()
         self.assertFalse(parse("~b foo & ~c 404")(flow))
         self.assertTrue(parse("~b foo | ~all")(flow))
 

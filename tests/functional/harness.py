@@ -423,9 +423,9 @@ class FunctionalTestCase(TestCase):
 
     async def start_site(self, resource: IResource, contexts: Any = None) -> Origin:
         """Serve a ``twisted.web`` resource in this process."""
-        site = Site(resource)
+        site: Any = Site(resource)
         site.displayTracebacks = False
-        site.log = lambda request: None  # type: ignore[method-assign]
+        site.log = lambda request: None
         return await self.listen(site, contexts)
 
     async def wait_for_port(self, port: int) -> None:

@@ -74,7 +74,7 @@ class NamespaceTestCase(PKITestCase):
     needs_root = False
     timeout = 180
 
-    async def setUp(self) -> None:  # type: ignore[override]
+    async def setUp(self) -> None:  # type: ignore[override]  # trial waits for it
         super().setUp()
         self.nft, self.curl_program = require("nft"), require("curl")
         require("ip")

@@ -47,8 +47,8 @@ class _Telling(WrappingFactory):
 def main(pem_file: str) -> None:
     """Serve until killed."""
     contexts = ssl.DefaultOpenSSLContextFactory(pem_file, pem_file)
-    site = Site(tree(echo=Echo()))
-    site.log = lambda request: None  # type: ignore[method-assign]
+    site: Any = Site(tree(echo=Echo()))
+    site.log = lambda request: None
     run: Any = reactor
     run.listenTCP(80, _Telling(80, site), interface="::")
     run.listenSSL(443, _Telling(443, site), contexts, interface="::")

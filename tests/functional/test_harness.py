@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Awaitable
 from pathlib import Path
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
@@ -48,10 +49,10 @@ class ReadingTests(SynchronousTestCase):
 
 
 class ProcessTests(FunctionalTestCase):
-    async def failure(self, waiting: object) -> str:
+    async def failure(self, waiting: Awaitable[object]) -> str:
         """Give what a failing wait says."""
         try:
-            await waiting  # type: ignore[misc]
+            await waiting
         except (AssertionError, self.failureException) as error:
             return str(error)
         self.fail("nothing failed")

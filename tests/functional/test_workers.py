@@ -127,8 +127,9 @@ class Client(Protocol):
 
     def close(self) -> None:
         """Close the connection."""
-        if self.transport is not None:
-            self.transport.abortConnection()  # type: ignore[attr-defined]
+        transport: Any = self.transport
+        if transport is not None:
+            transport.abortConnection()
 
 
 class WorkersTests(FunctionalTestCase):

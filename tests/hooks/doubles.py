@@ -30,8 +30,8 @@ class ThreadsClock(Clock):
         self._arrived = threading.Condition()
         self._calls: list[Callable[[], object]] = []
 
-    def callFromThread(  # type: ignore[override]
-        self, function: Callable[..., object], *args: Any, **kwargs: Any
+    def callFromThread(  # type: ignore[override]  # Twisted names the argument twice
+        self, function: Callable[..., Any], *args: Any, **kwargs: Any
     ) -> None:
         with self._arrived:
             self._calls.append(lambda: function(*args, **kwargs))
@@ -90,7 +90,8 @@ class HookTestCase(SynchronousTestCase):
     def bus_of(self, *addons: object, **settings: Any) -> HookBus:
         """A bus with these addons; those that have a `policy` keep it."""
         bus = HookBus(self.clock, **settings)
-        proxy = Proxy(Options(), None, lambda *args: None)  # type: ignore[arg-type]
+        in_thread: Any = None
+        proxy = Proxy(Options(), None, in_thread)
         bus.rebuild(
             Listener(
                 addon,

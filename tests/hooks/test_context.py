@@ -18,7 +18,7 @@ class UnboundTests(HookTestCase):
         self.assertIn("no proxy runs", str(error))
 
     def test_names_that_ctx_does_not_have(self) -> None:
-        error = self.assertRaises(AttributeError, lambda: getattr(ctx, "optins"))  # noqa: B009
+        error = self.assertRaises(AttributeError, getattr, ctx, "optins")
         names = "args, log, master, options, shared, worker"
         self.assertEqual(str(error), f"ctx has no 'optins'; it has {names}")
 
@@ -81,9 +81,9 @@ class TwoProxiesTests(HookTestCase):
             waiting.append(chain.bus.request(None))
         return waiting
 
-    def addon(self, hook: Any) -> object:
-        addon = ModuleType("addon")
-        addon.request = hook  # type: ignore[attr-defined]
+    def addon(self, hook: Any) -> Any:
+        addon: Any = ModuleType("addon")
+        addon.request = hook
         return addon
 
     def test_plain_hooks(self) -> None:

@@ -13,7 +13,8 @@ from interceptor.model.options import Options
 
 class RunCoroutineTests(SynchronousTestCase):
     def setUp(self) -> None:
-        proxy = Proxy(Options(), None, lambda *args: None)  # type: ignore[arg-type]
+        in_thread: Any = None
+        proxy = Proxy(Options(), None, in_thread)
         self.binding = Binding(proxy, "mine")
         self.steps: list[float] = []
 

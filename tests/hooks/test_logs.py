@@ -50,7 +50,7 @@ class LogEventTests(HookTestCase):
         waiting: Deferred[None] = Deferred()
 
         class Talker(Keeper):
-            async def log(self, entry: LogEntry) -> None:  # type: ignore[override]
+            async def log(self, entry: LogEntry) -> None:  # type: ignore[override]  # a hook may be either
                 self.entries.append(entry)
                 await waiting
                 ctx.log("again")
@@ -69,7 +69,7 @@ class LogEventTests(HookTestCase):
                 name = f"broken-{late}"
                 waiting: Deferred[None]
 
-                async def log(self, entry: LogEntry) -> None:  # type: ignore[override]
+                async def log(self, entry: LogEntry) -> None:  # type: ignore[override]  # a hook may be either
                     self.entries.append(entry)
                     await self.waiting
                     raise ValueError

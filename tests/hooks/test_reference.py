@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import io
 
-from docutils.core import publish_doctree  # type: ignore[import-untyped]
+from docutils.core import publish_doctree
 from twisted.trial.unittest import SynchronousTestCase
 
 from interceptor.hooks.events import EVENTS

@@ -27,8 +27,9 @@ class SharedTests(SynchronousTestCase):
     """What one process shares with itself."""
 
     def setUp(self):
-        self.clock = Clock()
-        self.clock.callFromThread = lambda call: call()  # type: ignore[attr-defined]
+        clock: Any = Clock()
+        clock.callFromThread = lambda call: call()
+        self.clock = clock
         self.chain = AddonChain(core_options(), reactor=self.clock)
         self.shared: Any = self.chain.proxy.shared
         self.chain.start()

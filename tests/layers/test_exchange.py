@@ -329,8 +329,8 @@ class PolicyTests(ExchangeTestCase):
     """Hooks that fail."""
 
     def failing(self, event: str, policy: str) -> tuple[MemoryProxy, MemoryClient, EventRecorder]:
-        addon = EventRecorder(**{event: lambda flow: 1 / 0})
-        addon.error_policy = policy  # type: ignore[attr-defined]
+        addon: Any = EventRecorder(**{event: lambda flow: 1 / 0})
+        addon.error_policy = policy
         return self.started(addon)
 
     def test_continue(self):

@@ -590,7 +590,7 @@ class DeadlineTests(HTTP2TestCase):
         client.request()
         del origin
         # Its answers get lost.
-        client.write = lambda data: None  # type: ignore[method-assign]
+        self.patch(client, "write", lambda data: None)
         proxy.advance(10.1)
         proxy.advance(10.1)
         self.assertEqual(self.codes(recorder), ["client-not-answering"])
@@ -600,7 +600,7 @@ class DeadlineTests(HTTP2TestCase):
         origin = H2Origin(proxy)
         client = H2Client(proxy)
         stream = client.request()
-        origin.peers[0].write = lambda data: None  # type: ignore[method-assign]
+        self.patch(origin.peers[0], "write", lambda data: None)
         proxy.advance(10.1)
         proxy.advance(10.1)
         self.assertEqual(self.codes(recorder), ["server-not-answering"])

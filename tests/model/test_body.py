@@ -132,21 +132,21 @@ class BodyFailureTests(SynchronousTestCase):
         error = self.assertRaises(InterceptorError, function, *arguments)
         self.assertEqual("body-spool-failed", error.code)
 
-    def fail(self, *arguments: object, **keywords: object) -> object:  # type: ignore[override]
+    def no_space(self, *arguments: object, **keywords: object) -> object:
         raise OSError(28, "No space left on device")
 
     def test_no_file(self) -> None:
-        self.patch(tempfile, "TemporaryFile", self.fail)
+        self.patch(tempfile, "TemporaryFile", self.no_space)
         self.assert_spool_failed(Body(0).append, b"x")
 
     def test_full_disk(self) -> None:
         body = filled(0, b"x")
-        self.patch(os, "pwrite", self.fail)
+        self.patch(os, "pwrite", self.no_space)
         self.assert_spool_failed(body.append, b"y")
 
     def test_unreadable(self) -> None:
         body = filled(0, b"x")
-        self.patch(os, "pread", self.fail)
+        self.patch(os, "pread", self.no_space)
         self.assert_spool_failed(body.getvalue)
 
     def test_shortened(self) -> None:
@@ -156,5 +156,5 @@ class BodyFailureTests(SynchronousTestCase):
 
     def test_no_descriptor_for_a_copy(self) -> None:
         body = filled(0, b"x")
-        self.patch(os, "dup", self.fail)
+        self.patch(os, "dup", self.no_space)
         self.assert_spool_failed(body.copy)

@@ -499,8 +499,9 @@ class ResponseCookieTests(SynchronousTestCase):
 
     def test_assignment(self) -> None:
         made = self.made("a=1")
-        made.cookies["b"] = "2"  # type: ignore[assignment]
-        made.cookies.add("c", ("3", {"Path": "/", "Max-Age": 5}))  # type: ignore[arg-type]
+        cookies: Any = made.cookies
+        cookies["b"] = "2"
+        cookies.add("c", ("3", {"Path": "/", "Max-Age": 5}))
         self.assertEqual(
             ["a=1", "b=2", "c=3; Path=/; Max-Age=5"], made.headers.get_all("set-cookie")
         )

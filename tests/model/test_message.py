@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import re
 from collections.abc import Callable
+from typing import Any
 
 import brotli
 from hypothesis import given
@@ -139,7 +140,8 @@ class RawContentTests(SynchronousTestCase):
 
     def test_buffers_are_accepted_and_text_is_not(self) -> None:
         message = response(None)
-        message.raw_content = bytearray(b"abc")  # type: ignore[assignment]
+        content: Any = bytearray(b"abc")
+        message.raw_content = content
         self.assertEqual(b"abc", message.raw_content)
         for name in ("raw_content", "content"):
             error = self.assertRaises(TypeError, setattr, message, name, "abc")
@@ -444,7 +446,8 @@ class CopyTests(SynchronousTestCase):
         self.assertTrue(copied.same_as(message))
         self.assertEqual(("odd",), copied.anomalies)
         copied.headers["x"] = "2"
-        copied.trailers["t"] = "2"  # type: ignore[index]
+        assert copied.trailers is not None
+        copied.trailers["t"] = "2"
         copied.raw_content = b"d"
         self.assertEqual("1", message.headers["x"])
         self.assertEqual("1", message.trailers["t"])

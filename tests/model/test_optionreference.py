@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 
-from docutils.core import publish_doctree  # type: ignore[import-untyped]
+from docutils.core import publish_doctree
 from twisted.trial.unittest import SynchronousTestCase
 
 from interceptor.model.coreoptions import core_options

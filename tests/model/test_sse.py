@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from interceptor.errors import EventStreamError
@@ -58,9 +60,10 @@ class EventTests(SynchronousTestCase):
         ):
             with self.assertRaises(ValueError):
                 setattr(event, name, value)
-        for other in (b"x", 1):
+        others: tuple[Any, ...] = (b"x", 1)
+        for other in others:
             with self.assertRaises(TypeError):
-                event.data = other  # type: ignore[assignment]
+                event.data = other
 
     def test_copy_and_equality(self):
         event = self.received(b"data: x\nid: 1\n\n")

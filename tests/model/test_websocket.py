@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from interceptor.errors import InterceptorError
@@ -35,8 +37,9 @@ class MessageTests(SynchronousTestCase):
             message = WebSocketMessage(True, kind, b"")
             with self.assertRaises(ValueError):
                 message.content = content
+        text: Any = "text"
         with self.assertRaises(TypeError):
-            WebSocketMessage(True, "text", b"").content = "text"  # type: ignore[assignment]
+            WebSocketMessage(True, "text", b"").content = text
 
     def test_drop(self):
         message = WebSocketMessage(True, "ping", b"")

@@ -10,6 +10,7 @@ import sys
 import threading
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -27,10 +28,10 @@ class AuthorityTestCase(SynchronousTestCase):
     def setUp(self):
         self.confdir = Path(self.mktemp()) / "conf"
 
-    def load(self, **arguments: object) -> Authority:
-        return Authority.load(str(self.confdir), clock=clock, **arguments)  # type: ignore[arg-type]
+    def load(self, **arguments: Any) -> Authority:
+        return Authority.load(str(self.confdir), clock=clock, **arguments)
 
-    def refused(self, **arguments: object) -> tuple[str, str]:
+    def refused(self, **arguments: Any) -> tuple[str, str]:
         error = self.assertRaises(AuthorityError, self.load, **arguments)
         message = str(error)
         self.assertNotIn("\n", message)

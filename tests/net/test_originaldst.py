@@ -46,7 +46,7 @@ class FakeSocket(socket.socket):
             raise self.answer
         return self.answer[:size]
 
-    def setsockopt(self, level: int, name: int, value: Any) -> None:  # type: ignore[override]
+    def setsockopt(self, level: int, name: int, value: Any, length: Any = None) -> None:
         self.asked.append((level, name))
         if isinstance(self.answer, OSError):
             raise self.answer
@@ -116,7 +116,8 @@ class OriginalDestinationTests(SocketTestCase):
         find = OriginalDestination(guard, made_here)
         transport = Holder(self.socket("127.0.0.1", UNTRACKED))
         self.assertEqual(find(transport), ("127.0.0.1", 8080))
-        guard.add(Holder(None))  # type: ignore[arg-type]
+        port: Any = Holder(None)
+        guard.add(port)
         error = self.assertRaises(LoopError, find, transport)
         self.assertEqual(error.code, "proxy-loop")
         self.assertIn("no rule of the packet filter redirected", str(error))
@@ -148,13 +149,15 @@ class CheckListenerTests(SocketTestCase):
 
     def test_redirected(self):
         listening = self.socket("127.0.0.1", PermissionError(errno.EPERM, "no"))
-        check_listener(Holder(listening), tproxy=False)  # type: ignore[arg-type]
+        port: Any = Holder(listening)
+        check_listener(port, tproxy=False)
         self.assertEqual(listening.asked, [])
 
     def test_tproxy(self):
         for own, asked in (("127.0.0.1", (0, IP_TRANSPARENT)), ("::1", (41, IPV6_TRANSPARENT))):
             listening = self.socket(own)
-            check_listener(Holder(listening), tproxy=True)  # type: ignore[arg-type]
+            port: Any = Holder(listening)
+            check_listener(port, tproxy=True)
             self.assertEqual(listening.asked, [asked])
 
     def test_not_allowed(self):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from OpenSSL import SSL
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import ITCPTransport
@@ -211,7 +213,7 @@ class _TransferMixin(TLSCase):
             taken.append(data)
             client.above.reading.pause(HOOK)
 
-        client.spoken.dataReceived = take  # type: ignore[method-assign]
+        self.patch(client.spoken, "dataReceived", take)
         server.above.write(BODY)
         rounds = 0
         while sum(map(len, taken)) < len(BODY):
@@ -232,7 +234,7 @@ class _TransferMixin(TLSCase):
             taken.append(data)
             client.above.reading.resume(HOOK)
 
-        client.spoken.dataReceived = take  # type: ignore[method-assign]
+        self.patch(client.spoken, "dataReceived", take)
         server.above.write(BODY)
         self.flush(link)
         server.above.write(b"more")
@@ -259,7 +261,7 @@ class _TransferMixin(TLSCase):
             taken.append(data)
             client.above.close()
 
-        client.spoken.dataReceived = take  # type: ignore[method-assign]
+        self.patch(client.spoken, "dataReceived", take)
         server.above.write(BODY)
         self.flush(link)
         self.assertEqual(len(taken), 1)
@@ -298,8 +300,8 @@ class _TransferMixin(TLSCase):
     def test_a_protocol_without_half_close_is_closed(self) -> None:
         link, client, server = self.link()
         recorder = Recorder()
-        server.above = recorder  # type: ignore[assignment]
-        server._established = lambda transport: None  # type: ignore[method-assign]
+        self.patch(server, "above", recorder)
+        self.patch(server, "_established", lambda transport: None)
         server.begin(self.servers.connection(self.leaf), "client")
         client.begin(self.clients.connection(self.identity()), "server")
         self.flush(link)
@@ -376,7 +378,8 @@ class TransportTests(TLSCase):
         link, client, server = self.link()
         client.begin(self.clients.connection(self.identity()), "server")
         link.flush()
-        hello = server.below.protocol.data  # type: ignore[attr-defined]
+        received: Any = server.below.protocol
+        hello = received.data
         self.assertTrue(hello)
         server.begin(self.servers.connection(self.leaf), "client", hello)
         self.flush(link)
@@ -390,7 +393,7 @@ class TransportTests(TLSCase):
             client.above.use(client.spoken)
             client.above.write(b"at once")
 
-        client._established = established  # type: ignore[method-assign]
+        self.patch(client, "_established", established)
         server.begin(self.servers.connection(self.leaf), "client")
         client.begin(self.clients.connection(self.identity()), "server")
         self.flush(link)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from typing import Any
 
 from twisted.internet import error
 from twisted.internet.address import IPv4Address
@@ -471,7 +472,8 @@ class WinnerTests(ConnectorTestCase):
 
 class LoopTests(ConnectorTestCase):
     def guard_against(self, host, port=80):
-        self.guard.add(MemoryPort(MemoryNetwork(), (host, port), Recorder))  # type: ignore[arg-type]
+        factory: Any = Recorder
+        self.guard.add(MemoryPort(MemoryNetwork(), (host, port), factory))
 
     def test_an_address_of_ours_is_not_connected_to(self):
         self.guard_against("192.0.2.1")
@@ -510,4 +512,5 @@ class LoopTests(ConnectorTestCase):
 
 class DisableNagleTests(SynchronousTestCase):
     def test_leaves_transports_without_it_alone(self):
-        disable_nagle(object())  # type: ignore[arg-type]
+        transport: Any = object()
+        disable_nagle(transport)

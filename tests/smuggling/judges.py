@@ -27,7 +27,7 @@ MISSING: str | None = None
 try:
     h11 = importlib.import_module("h11")
     httptools = importlib.import_module("httptools")
-except ImportError:  # pragma: no cover
+except ImportError:
     MISSING = "h11 and httptools are needed: they are in the dev extra"
 
 Read = tuple[bytes, bytes, bytes]

@@ -29,7 +29,7 @@ _MISSING: str | None = None
 try:
     h11 = importlib.import_module("h11")
     httptools = importlib.import_module("httptools")
-except ImportError:  # pragma: no cover
+except ImportError:
     _MISSING = "h11 and httptools are needed: they are in the dev extra"
 _FEW = settings(
     max_examples=150,

@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from interceptor.errors import LocalProtocolError
 from interceptor.model.headers import Headers
 from interceptor.model.http import Request, Response
+from interceptor.wire.framing import Mode
 from interceptor.wire.hpack import SensitiveField
 from interceptor.wire.http1 import HTTP1ClientCodec, HTTP1Limits, HTTP1ServerCodec
 from interceptor.wire.http2 import AS_ANNOUNCED
@@ -396,8 +397,8 @@ class ResponseTests(SynchronousTestCase):
 class AsHTTP1Tests(SynchronousTestCase):
     """What came by HTTP/2 is HTTP/1 as any other, and nothing in it can split a message."""
 
-    def request(self, fields: Pairs, mode: str = "repair") -> Request:
-        (head,) = feed(new_server(mode), headers(1, fields)).of(1)  # type: ignore[arg-type]
+    def request(self, fields: Pairs, mode: Mode = "repair") -> Request:
+        (head,) = feed(new_server(mode), headers(1, fields)).of(1)
         request: Request = head.request
         return request
 

@@ -61,10 +61,10 @@ class ReadingTestCase(SynchronousTestCase):
             self.assertEqual(read([data[:cut], data[cut:]], eof), whole, cut)
         return whole
 
-    def check_header(self, data: bytes, *expected: object) -> None:
+    def check_header(self, data: bytes, *expected: Any) -> None:
         """What is read is ``expected``, the fields of a header, and what follows is untouched."""
-        self.assertEqual(self.read_every_way(data + REST), (ProxyHeader(*expected), REST))  # type: ignore[arg-type]
-        self.assertEqual(self.read_every_way(data), (ProxyHeader(*expected), b""))  # type: ignore[arg-type]
+        self.assertEqual(self.read_every_way(data + REST), (ProxyHeader(*expected), REST))
+        self.assertEqual(self.read_every_way(data), (ProxyHeader(*expected), b""))
         for end in range(len(data)):
             self.assertEqual(read([data[:end]]), (None, b""), end)
             self.assertEqual(read([data[:end]], eof=True), ("proxy-header-truncated", b""), end)
