@@ -23,7 +23,7 @@ from typing import Any, Final
 from bench.catalogue import WORKLOADS
 from bench.errors import BenchError
 from bench.lab import Effort, open_lab
-from bench.processes import ROOT
+from bench.processes import ROOT, Where
 from bench.sampling import BEGIN
 from bench.subjects import Interceptor, Relay, Running, Setup, Subject
 
@@ -192,9 +192,7 @@ class _Sampled(Subject):
 
     file: Path
 
-    def _start(
-        self, command: list[str], setup: Setup, core: int | None, port: int | None
-    ) -> Running:
+    def _start(self, command: list[str], setup: Setup, core: Where, port: int | None) -> Running:
         program, _, module, *rest = command
         self.file = setup.workdir / f"{self.name}.samples"
         command = [program, "-m", "bench.sampling", str(self.file), module, *rest]

@@ -43,8 +43,7 @@ class FlowSteering(ABC):
         """Implement `FlowControl.killed`."""
         self._kill(self._kill_error())
 
-    # Nothing is to be done for most: they look at the flow when its hooks are through.
-    def intercepted(self, flow: Any) -> None:  # noqa: B027
+    def intercepted(self, flow: Any) -> None:  # noqa: B027 - most look when the hooks are through
         """Implement `FlowControl.intercepted`: heeded after the event that is being answered."""
 
     def resumed(self, flow: Any) -> None:
