@@ -125,14 +125,16 @@ class DetectProtocol(SideProtocol):
         side.deadline.set(self.context.environment.settings.idle_timeout)
 
     def dataReceived(self, data: bytes) -> None:
-        if not self._data:
-            # What begins has to go on, whatever it is going to be.
-            self.side.deadline.set(self.context.environment.settings.head_timeout)
+        context = self.context
+        begins = not self._data
         self._data += data
-        self.context.seen = self._data
-        layer = self.context.environment.rules.first_layer(self.context, self._data)
+        context.seen = self._data
+        layer = context.environment.rules.first_layer(context, self._data)
         if layer is not None:
-            switch(self.context, layer, self._data)
+            switch(context, layer, self._data)
+        elif begins:
+            # What begins has to go on, whatever it is going to be.
+            self.side.deadline.set(context.environment.settings.head_timeout)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         pass

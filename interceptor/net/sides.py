@@ -11,6 +11,7 @@ from twisted.internet.tcp import Connection
 from zope.interface import implementer
 
 from interceptor.net.deadline import Deadline
+from interceptor.net.directclose import close
 from interceptor.net.directwrite import direct_writer
 from interceptor.net.gate import BACKLOG, HOOK, PEER, SETUP, ReadGate, WriteGate
 
@@ -213,7 +214,7 @@ class Side(Protocol):
     def _lose(self) -> None:
         # Not `WriteGate.close`: after a half-close the gate has let go of the transport already.
         self.writing.detach()
-        self.transport.loseConnection()
+        close(self.transport)
 
     def cut_off(self) -> None:
         """Close so that the peer can tell that something may be missing.

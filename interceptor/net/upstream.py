@@ -20,11 +20,14 @@ from interceptor.errors import CapabilityError, LoopError, UpstreamError
 from interceptor.interfaces import IUpstreamConnector
 from interceptor.net.addresses import HostPort, as_pair, show
 from interceptor.net.causes import Cause, cause_of, explain
+from interceptor.net.dial import Dial, can_dial
 from interceptor.net.guard import LoopGuard
 from interceptor.net.marks import set_mark
 from interceptor.net.resolver import Addresses, Resolver
 
 if TYPE_CHECKING:
+    from socket import socket
+
     from interceptor.model.connections import ServerConnection
     from interceptor.net.transports import ISocketTransport
 
@@ -280,6 +283,11 @@ class _Connecting:
             if self._todo:
                 delay = self._connector.settings.attempt_delay
                 self._next_attempt = reactor.callLater(delay, self._attempt)
+            if self._source is None and can_dial(reactor, host):
+                dial = attempt.connector = Dial(reactor, host, port, attempt)
+                if self._prepare(attempt):
+                    dial.begin(remaining)
+                return
             try:
                 connector = reactor.connectTCP(host, port, attempt, remaining, self._source)
             except Exception:
@@ -287,26 +295,27 @@ class _Connecting:
                 self.failed(attempt, Failure())
                 return
             attempt.connector = connector
-            self._prepare(attempt, connector)
+            self._prepare(attempt)
             return
         if not self._attempts:
             self.finish(Failure(explain(self.destination, self._failures)))
 
-    def _prepare(self, attempt: _Attempt, connector: Any) -> None:
-        """The socket is there, but is connected in the reactor's next turn at the earliest."""
+    def _prepare(self, attempt: _Attempt) -> bool:
+        """The socket is there, but not being connected yet; False where that must not be."""
         settings = self._connector.settings
         if settings.mark is not None:
-            skt = getattr(connector.transport, "socket", None)
+            skt = attempt.skt
             try:
                 if skt is not None:
                     set_mark(skt, settings.mark)
             except CapabilityError:
                 attempt.abandon()
                 self.failed(attempt, Failure())
-                return
+                return False
         if settings.recognise:
             attempt.recognised = self._connector
             self._connector._under_way.add(attempt)
+        return True
 
     def failed(self, attempt: _Attempt, reason: Failure) -> None:
         """An attempt failed: the next address need not wait any longer."""
@@ -371,26 +380,34 @@ class _Connecting:
 
 
 class _Attempt(ClientFactory):
-    """One socket of a `_Connecting`. Twisted calls it as the factory of its one connection."""
+    """One socket of a `_Connecting`: what its `Dial` calls, or Twisted as the factory of it."""
 
     noisy = False
 
     def __init__(self, connecting: _Connecting, name: str, host: str) -> None:
         self.connecting: _Connecting | None = connecting
-        self.connector: IConnector | None = None
+        self.connector: Dial | IConnector | None = None
         self.recognised: UpstreamConnector | None = None
         self.name = name
         self.host = host
+        self._port = connecting.destination[1]
         self._pair: tuple[HostPort, HostPort] | None = None
+
+    @property
+    def skt(self) -> socket | None:
+        """What is being connected, as long as it is."""
+        connector: Any = self.connector
+        holder = connector if isinstance(connector, Dial) else getattr(connector, "transport", None)
+        found: socket | None = getattr(holder, "socket", None)
+        return found
 
     def pair(self) -> tuple[HostPort, HostPort] | None:
         """Source and destination, once the socket has both; for `UpstreamConnector.made`."""
-        transport: Any = getattr(self.connector, "transport", None)
+        skt = self.skt
         try:
-            source = transport.socket.getsockname()
-        except (AttributeError, OSError):
+            return None if skt is None else (skt.getsockname()[:2], (self.host, self._port))
+        except OSError:
             return None
-        return source[:2], (self.host, transport.addr[1])
 
     def _done(self) -> None:
         """The attempt is over."""
@@ -398,7 +415,8 @@ class _Attempt(ClientFactory):
             self.recognised._under_way.discard(self)
         self.connector = None
 
-    def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
+    def connected(self) -> Protocol | None:
+        """Return what is given the connection, if anybody still wants it."""
         connecting, self.connecting = self.connecting, None
         if connecting is not None and self.recognised is not None:
             self._pair = self.pair()
@@ -410,16 +428,15 @@ class _Attempt(ClientFactory):
         connecting.won(self)
         return _Handover(connecting)
 
-    def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
+    def failed(self, reason: Failure) -> None:
+        """There is no connection."""
         connecting, self.connecting = self.connecting, None
         self._done()
         if connecting is not None:
             connecting.failed(self, reason)
 
-    def clientConnectionLost(self, connector: IConnector, reason: Failure) -> None:
-        # Twisted's connector and transport refer to each other; most connections are short, and
-        # without that they go at once and not only when garbage is collected.
-        connector.transport = None  # type: ignore[attr-defined]  # all that can be lost have one
+    def lost(self) -> None:
+        """The connection is gone."""
         if self.recognised is not None and self._pair is not None:
             self.recognised._made.discard(self._pair)
 
@@ -430,6 +447,20 @@ class _Attempt(ClientFactory):
         self._done()
         if connector is not None:
             connector.stopConnecting()
+
+    # What Twisted calls
+
+    def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
+        return self.connected()
+
+    def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
+        self.failed(reason)
+
+    def clientConnectionLost(self, connector: IConnector, reason: Failure) -> None:
+        # Twisted's connector and transport refer to each other; most connections are short, and
+        # without that they go at once and not only when garbage is collected.
+        connector.transport = None  # type: ignore[attr-defined]  # all that can be lost have one
+        self.lost()
 
 
 class _Handover(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import shutil
@@ -22,7 +23,7 @@ from interceptor.net.addresses import as_pair
 from interceptor.net.guard import LoopGuard
 from interceptor.net.listen import listen
 from interceptor.net.memory import Recorder, RecorderFactory
-from interceptor.net.resolver import Resolver
+from interceptor.net.resolver import Address, Resolver
 from interceptor.net.threads import BlockingThreads
 from interceptor.net.upstream import ConnectSettings, UpstreamConnector
 
@@ -136,6 +137,45 @@ class UpstreamConnectorTests(ConnectorTestCase):
         connecting = self.connector.connect(("127.0.0.1", port), Recorder, timeout=10)
         connecting.cancel()
         self.failureResultOf(connecting, CancelledError)
+
+    async def test_connects_to_an_address_of_ipv6(self):
+        number = as_pair((await self.listen("::1")).getHost())[1]
+        server = ServerConnection(("0:0:0:0:0:0:0:1", number))
+        await self.connect("0:0:0:0:0:0:0:1", number, server_connection=server)
+        self.assertEqual(server.ip_address, ("::1", number))
+        self.assertEqual(cast(Any, server.source_address)[0], "::1")
+
+    async def test_no_answer_in_time(self):
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            listener.listen(0)
+            number = listener.getsockname()[1]
+            # Nobody accepts, and there is no room for more to wait.
+            for _ in range(4):
+                waiting = socket.socket()
+                self.addCleanup(waiting.close)
+                waiting.setblocking(False)
+                waiting.connect_ex(("127.0.0.1", number))
+            connecting = self.connector.connect(("127.0.0.1", number), Recorder, timeout=0.2)
+            error: Any = await self.assertFailure(connecting, UpstreamError)
+        self.assertEqual((error.code, error.status), ("connect-timeout", 504))
+
+    async def test_no_descriptors_left(self):
+        def none_left(*_: object) -> socket.socket:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        self.patch(socket, "socket", none_left)
+        connecting = self.connector.connect(("127.0.0.1", 1), Recorder, timeout=10)
+        self.assertNoResult(connecting)
+        error: Any = await self.assertFailure(connecting, UpstreamError)
+        self.assertIn("no socket to connect with: too many open files", str(error))
+
+    async def test_a_name_with_more_addresses_than_calls_may_be_nested(self):
+        # Connecting to groups fails at once.
+        many = [Address(socket.AF_INET, f"224.1.{n // 256}.{n % 256}") for n in range(1200)]
+        self.patch(self.resolver, "_look_up", lambda name: many)
+        error = await self.failing("many.test", 80)
+        self.assertIn("224.1.4.175:80", str(error))
 
     async def test_a_closed_connection_leaves_no_garbage(self):
         port = as_pair((await self.listen()).getHost())[1]
