@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 import time
 import uuid
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from interceptor.model.keyed import Keyed
 
 if TYPE_CHECKING:
     from interceptor.model.connections import ClientConnection, ServerConnection
@@ -19,7 +22,7 @@ KILLED_MESSAGE = "flow killed by a script"
 _F = TypeVar("_F", bound="Flow")
 
 
-class Error:
+class Error(Keyed):
     """Why a flow failed: ``msg`` for people, ``code`` for programs, and when (epoch seconds)."""
 
     __slots__ = ("code", "msg", "timestamp")
@@ -33,17 +36,8 @@ class Error:
         """Return an independent copy."""
         return Error(self.msg, self.timestamp, self.code)
 
-    def __eq__(self, other: object) -> bool:
-        if isinstance(other, Error):
-            return (self.msg, self.timestamp, self.code) == (
-                other.msg,
-                other.timestamp,
-                other.code,
-            )
-        return NotImplemented
-
-    def __hash__(self) -> int:
-        return hash((self.msg, self.timestamp, self.code))
+    def _key(self) -> tuple[Any, ...]:
+        return (self.msg, self.timestamp, self.code)
 
     def __str__(self) -> str:
         return self.msg
@@ -258,14 +252,63 @@ def _copy_containers(value: Any, done: dict[int, Any]) -> Any:
     return set(value) if type(value) is set else value
 
 
-class HTTPFlow(Flow):
+class AnswerFlow(Flow, ABC):
+    """A request and its response, which is None until there is one."""
+
+    __slots__ = ("request", "response")
+
+    request: Any
+    response: Any
+
+    def _get_state(self) -> tuple[Any, ...]:
+        request = self.request
+        return (
+            *super()._get_state(),
+            None if request is None else request.copy(),
+            None if self.response is None else self.response.copy(),
+        )
+
+    def _set_state(self, state: tuple[Any, ...]) -> None:
+        super()._set_state(state)
+        self.request, self.response = state[4:6]
+
+    def _matches(self, state: tuple[Any, ...]) -> bool:
+        if not super()._matches(state):
+            return False
+        for mine, kept in ((self.request, state[4]), (self.response, state[5])):
+            if mine is None or kept is None:
+                if mine is not kept:
+                    return False
+            elif not mine.same_as(kept):
+                return False
+        return True
+
+    @abstractmethod
+    def _asked(self) -> str:
+        """Say what was asked for."""
+
+    @abstractmethod
+    def _answered(self) -> str:
+        """Say what was answered: nothing where nothing was."""
+
+    def __repr__(self) -> str:
+        what = "no request" if self.request is None else self._asked()
+        answer = self._answered()
+        if answer:
+            what += f" -> {answer}"
+        if self.error is not None:
+            what += f" ({self.error.code or self.error.msg})"
+        return f"<{type(self).__name__} {what}>"
+
+
+class HTTPFlow(AnswerFlow):
     """One HTTP request and what became of it.
 
     ``request`` is there in every hook; ``response`` is None until there is one, from the server or
     from a hook. ``websocket`` holds the messages once the exchange became a WebSocket.
     """
 
-    __slots__ = ("_sse", "_stream_agreed", "request", "response", "websocket")
+    __slots__ = ("_sse", "_stream_agreed", "websocket")
 
     type: str = "http"
 
@@ -332,29 +375,6 @@ class HTTPFlow(Flow):
             made.websocket = self.websocket.copy()
         return made
 
-    def _get_state(self) -> tuple[Any, ...]:
-        request: Request | None = self.request
-        return (
-            *super()._get_state(),
-            None if request is None else request.copy(),
-            None if self.response is None else self.response.copy(),
-        )
-
-    def _set_state(self, state: tuple[Any, ...]) -> None:
-        super()._set_state(state)
-        self.request, self.response = state[4:6]
-
-    def _matches(self, state: tuple[Any, ...]) -> bool:
-        if not super()._matches(state):
-            return False
-        for mine, kept in ((self.request, state[4]), (self.response, state[5])):
-            if mine is None or kept is None:
-                if mine is not kept:
-                    return False
-            elif not mine.same_as(kept):
-                return False
-        return True
-
     def replace(
         self, pattern: str | bytes | re.Pattern[Any], repl: Any, flags: int = 0, count: int = 0
     ) -> int:
@@ -367,11 +387,8 @@ class HTTPFlow(Flow):
             done += self.response.replace(pattern, repl, flags, count)
         return done
 
-    def __repr__(self) -> str:
-        request: Request | None = self.request
-        what = "no request" if request is None else f"{request.method} {request.pretty_url}"
-        if self.response is not None:
-            what += f" -> {self.response.status_code}"
-        if self.error is not None:
-            what += f" ({self.error.code or self.error.msg})"
-        return f"<HTTPFlow {what}>"
+    def _asked(self) -> str:
+        return f"{self.request.method} {self.request.pretty_url}"
+
+    def _answered(self) -> str:
+        return "" if self.response is None else str(self.response.status_code)

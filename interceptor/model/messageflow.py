@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import time
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
-from interceptor.model.connections import format_address
-from interceptor.model.flow import Flow, FlowControl
+from interceptor.model.connectionflow import ConnectionFlow
+from interceptor.model.flow import FlowControl
 
 if TYPE_CHECKING:
     from interceptor.model.connections import ClientConnection, ServerConnection
@@ -36,6 +36,10 @@ class Message:
     def drop(self) -> None:
         """Do not pass it on."""
         self.dropped = True
+
+    def copy(self) -> Self:
+        """Return an independent copy."""
+        return deepcopy(self)
 
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and vars(other) == vars(self)
@@ -66,7 +70,7 @@ class MessageControl(FlowControl, Protocol):
         """Send a message to the peer that it does not come from."""
 
 
-class MessageFlow(Flow):
+class MessageFlow(ConnectionFlow[Any]):
     """A client's conversation with a server in a protocol whose messages are understood.
 
     ``type`` is the name of the protocol. ``messages`` has the latest messages, as far as anybody
@@ -75,16 +79,9 @@ class MessageFlow(Flow):
     received. ``timestamp_end`` is None while the flow goes on.
     """
 
-    __slots__ = (
-        "bytes_from_client",
-        "bytes_from_server",
-        "forgotten",
-        "messages",
-        "messages_from_client",
-        "messages_from_server",
-        "timestamp_end",
-        "type",
-    )
+    __slots__ = ("messages_from_client", "messages_from_server", "type")
+
+    facts = (*ConnectionFlow.facts, *__slots__)
 
     _control: MessageControl | None
 
@@ -99,13 +96,8 @@ class MessageFlow(Flow):
     ) -> None:
         super().__init__(client_conn, server_conn, mode, control)
         self.type = type
-        self.messages: list[Any] = []
-        self.forgotten = 0
-        self.bytes_from_client = 0
-        self.bytes_from_server = 0
         self.messages_from_client = 0
         self.messages_from_server = 0
-        self.timestamp_end: float | None = None
 
     @property
     def message(self) -> Any:
@@ -125,27 +117,5 @@ class MessageFlow(Flow):
         message.from_client = not to_client
         control.injected(message)
 
-    def copy(self) -> MessageFlow:
-        made = super().copy()
-        made.type = self.type
-        made.bytes_from_client = self.bytes_from_client
-        made.bytes_from_server = self.bytes_from_server
-        made.messages_from_client = self.messages_from_client
-        made.messages_from_server = self.messages_from_server
-        made.timestamp_end = self.timestamp_end
-        return made
-
-    def _get_state(self) -> tuple[Any, ...]:
-        return (*super()._get_state(), copy.deepcopy(self.messages), self.forgotten)
-
-    def _set_state(self, state: tuple[Any, ...]) -> None:
-        super()._set_state(state)
-        self.messages, self.forgotten = state[4:6]
-
-    def _matches(self, state: tuple[Any, ...]) -> bool:
-        return super()._matches(state) and self.messages == state[4]
-
-    def __repr__(self) -> str:
-        client = format_address(self.client_conn.address)
-        server = format_address(self.server_conn.address)
-        return f"<MessageFlow {self.type} {client} <-> {server}, {len(self.messages)} messages>"
+    def _named(self) -> str:
+        return f"{self.type} "

@@ -7,6 +7,7 @@ import time
 from typing import Any, Final, Protocol
 
 from interceptor.errors import EventStreamError
+from interceptor.model.keyed import Keyed
 
 DEFAULT_TYPE: Final = "message"
 """What an event without a type of its own is dispatched as."""
@@ -14,7 +15,7 @@ DEFAULT_TYPE: Final = "message"
 _LINE_BREAK = re.compile("[\r\n]")
 
 
-class ServerSentEvent:
+class ServerSentEvent(Keyed):
     """One event of an event stream, as a client understands it (WHATWG HTML, section 9.2.6).
 
     ``data`` is its text, lines separated by LF; bytes that are no UTF-8 are kept as surrogates.
@@ -110,7 +111,7 @@ class ServerSentEvent:
     @property
     def modified(self) -> bool:
         """Whether any of the four is not as it came; True for an event of one's own."""
-        return self._seen is None or self._fields() != self._seen
+        return self._seen is None or self._key() != self._seen
 
     def drop(self) -> None:
         """Do not pass this event on."""
@@ -123,7 +124,7 @@ class ServerSentEvent:
         """
         seen = self._seen or (None, None, None, None)
         changed: dict[bytes, list[str]] = {}
-        for name, value, before in zip(_NAMES, self._fields(), seen, strict=True):
+        for name, value, before in zip(_NAMES, self._key(), seen, strict=True):
             if value == before:
                 continue
             if value is None:
@@ -141,16 +142,8 @@ class ServerSentEvent:
             setattr(made, name, getattr(self, name))
         return made
 
-    def _fields(self) -> tuple[Any, ...]:
+    def _key(self) -> tuple[Any, ...]:
         return (self._data, self._event, self._id, self._retry)
-
-    def __eq__(self, other: object) -> bool:
-        if isinstance(other, ServerSentEvent):
-            return self._fields() == other._fields()
-        return NotImplemented
-
-    def __hash__(self) -> int:
-        return hash(self._fields())
 
     def __repr__(self) -> str:
         data = self.data if len(self.data) <= 60 else self.data[:57] + "..."

@@ -2,56 +2,21 @@
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Protocol
 
 from interceptor.errors import InterceptorError
-from interceptor.model.connections import format_address
-from interceptor.model.flow import Flow, FlowControl
-
-if TYPE_CHECKING:
-    from interceptor.model.connections import ClientConnection, ServerConnection
+from interceptor.model.connectionflow import ConnectionFlow, PeerMessage
+from interceptor.model.flow import FlowControl
 
 
-class TCPMessage:
+class TCPMessage(PeerMessage):
     """Bytes that came from one peer at once: ``content``, which a hook may change.
 
     ``timestamp`` is in seconds since the epoch. TCP knows no messages: where one ends is up to the
     network, and nothing may be read into it. ``injected`` says that no peer sent it, but a script.
     """
 
-    __slots__ = ("content", "from_client", "injected", "timestamp")
-
-    def __init__(
-        self,
-        from_client: bool,
-        content: bytes,
-        timestamp: float | None = None,
-        injected: bool = False,
-    ) -> None:
-        self.from_client = from_client
-        self.content = content
-        self.timestamp = time.time() if timestamp is None else timestamp
-        self.injected = injected
-
-    def copy(self) -> TCPMessage:
-        """Return an independent copy."""
-        return TCPMessage(self.from_client, self.content, self.timestamp, self.injected)
-
-    def __eq__(self, other: object) -> bool:
-        if isinstance(other, TCPMessage):
-            return self._key() == other._key()
-        return NotImplemented
-
-    def __hash__(self) -> int:
-        return hash(self._key())
-
-    def _key(self) -> tuple[Any, ...]:
-        return (self.from_client, self.content, self.timestamp, self.injected)
-
-    def __repr__(self) -> str:
-        arrow = "->" if self.from_client else "<-"
-        return f"<TCPMessage {arrow} {len(self.content)} bytes>"
+    __slots__ = ()
 
 
 class TCPControl(FlowControl, Protocol):
@@ -61,7 +26,7 @@ class TCPControl(FlowControl, Protocol):
         """Send a script's bytes on. Raises `InterceptorError` where that cannot be."""
 
 
-class TCPFlow(Flow):
+class TCPFlow(ConnectionFlow[TCPMessage]):
     """A client's connection that is passed on as it is: a tunnel, an upgrade, a host left alone.
 
     ``messages`` holds what passed, as far as anybody listens to ``tcp_message``: the latest of it,
@@ -71,29 +36,11 @@ class TCPFlow(Flow):
     ``metadata["starttls"]`` says that TLS has begun in the middle, and in which protocol.
     """
 
-    __slots__ = (
-        "bytes_from_client",
-        "bytes_from_server",
-        "forgotten",
-        "messages",
-        "timestamp_end",
-    )
+    __slots__ = ()
 
     type: str = "tcp"
 
-    def __init__(
-        self,
-        client_conn: ClientConnection,
-        server_conn: ServerConnection,
-        mode: str = "regular",
-        control: TCPControl | None = None,
-    ) -> None:
-        super().__init__(client_conn, server_conn, mode, control)
-        self.messages: list[TCPMessage] = []
-        self.forgotten = 0
-        self.bytes_from_client = 0
-        self.bytes_from_server = 0
-        self.timestamp_end: float | None = None
+    _control: TCPControl | None
 
     def inject(self, content: bytes, *, to_client: bool = False) -> None:
         """Send bytes of one's own to the server, or to the client.
@@ -106,34 +53,8 @@ class TCPFlow(Flow):
         Raises `InterceptorError` with the code ``tcp-not-open`` where nothing more can be sent that
         way, and ``tcp-inject-full`` where more waits to be taken than ``body_memory_limit``.
         """
-        control: Any = self._control
+        control = self._control
         if control is None or self.killed:
             raise InterceptorError("the connections are closed", "tcp-not-open")
         if content:
             control.inject(TCPMessage(not to_client, bytes(content), injected=True))
-
-    def copy(self) -> TCPFlow:
-        made = super().copy()
-        made.bytes_from_client = self.bytes_from_client
-        made.bytes_from_server = self.bytes_from_server
-        made.timestamp_end = self.timestamp_end
-        return made
-
-    def _get_state(self) -> tuple[Any, ...]:
-        return (
-            *super()._get_state(),
-            [message.copy() for message in self.messages],
-            self.forgotten,
-        )
-
-    def _set_state(self, state: tuple[Any, ...]) -> None:
-        super()._set_state(state)
-        self.messages, self.forgotten = state[4:6]
-
-    def _matches(self, state: tuple[Any, ...]) -> bool:
-        return super()._matches(state) and self.messages == state[4]
-
-    def __repr__(self) -> str:
-        client = format_address(self.client_conn.address)
-        server = format_address(self.server_conn.address)
-        return f"<TCPFlow {client} <-> {server}, {len(self.messages)} messages>"

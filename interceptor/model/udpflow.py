@@ -2,62 +2,44 @@
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from interceptor.model.connections import format_address
-from interceptor.model.flow import Flow, FlowControl
+from interceptor.model.connectionflow import ConnectionFlow, PeerMessage
+from interceptor.model.flow import FlowControl
 
 if TYPE_CHECKING:
     from interceptor.model.connections import ClientConnection, ServerConnection
 
 
-class UDPMessage:
+class UDPMessage(PeerMessage):
     """One datagram: ``content``, which a hook may change.
 
     ``timestamp`` is in seconds since the epoch. ``injected`` says that a script sent it.
     """
 
-    __slots__ = ("content", "dropped", "from_client", "injected", "timestamp")
+    __slots__ = ("dropped",)
 
     def __init__(
         self,
         from_client: bool,
         content: bytes,
         timestamp: float | None = None,
-        *,
         injected: bool = False,
     ) -> None:
-        self.from_client = from_client
-        self.content = content
-        self.timestamp = time.time() if timestamp is None else timestamp
-        self.injected = injected
+        super().__init__(from_client, content, timestamp, injected)
         self.dropped = False
 
     def drop(self) -> None:
         """Do not pass the datagram on."""
         self.dropped = True
 
-    def copy(self) -> UDPMessage:
-        """Return an independent copy."""
-        made = UDPMessage(self.from_client, self.content, self.timestamp, injected=self.injected)
+    def copy(self) -> Self:
+        made = super().copy()
         made.dropped = self.dropped
         return made
 
-    def __eq__(self, other: object) -> bool:
-        if isinstance(other, UDPMessage):
-            return self._key() == other._key()
-        return NotImplemented
-
-    def __hash__(self) -> int:
-        return hash(self._key())
-
     def _key(self) -> tuple[Any, ...]:
-        return (self.from_client, self.content, self.timestamp, self.injected, self.dropped)
-
-    def __repr__(self) -> str:
-        arrow = "->" if self.from_client else "<-"
-        return f"<UDPMessage {arrow} {len(self.content)} bytes>"
+        return (*super()._key(), self.dropped)
 
 
 class UDPControl(FlowControl, Protocol):
@@ -67,7 +49,7 @@ class UDPControl(FlowControl, Protocol):
         """Pass on a datagram of a script's, behind those that wait."""
 
 
-class UDPFlow(Flow):
+class UDPFlow(ConnectionFlow[UDPMessage]):
     """The datagrams between one address of a client and the server.
 
     UDP knows no connections: a flow begins with a client's first datagram and ends when there was
@@ -78,16 +60,12 @@ class UDPFlow(Flow):
     were waiting already. ``timestamp_end`` is None while the flow goes on.
     """
 
-    __slots__ = (
-        "bytes_from_client",
-        "bytes_from_server",
-        "forgotten",
-        "lost",
-        "messages",
-        "timestamp_end",
-    )
+    __slots__ = ("lost",)
 
     type: str = "udp"
+    facts = (*ConnectionFlow.facts, "lost")
+
+    _control: UDPControl | None
 
     def __init__(
         self,
@@ -97,12 +75,7 @@ class UDPFlow(Flow):
         control: UDPControl | None = None,
     ) -> None:
         super().__init__(client_conn, server_conn, mode, control)
-        self.messages: list[UDPMessage] = []
-        self.forgotten = 0
         self.lost = 0
-        self.bytes_from_client = 0
-        self.bytes_from_server = 0
-        self.timestamp_end: float | None = None
 
     def inject(self, content: bytes, *, to_client: bool = False) -> None:
         """Send a datagram of one's own to the server, or to the client.
@@ -110,33 +83,6 @@ class UDPFlow(Flow):
         It takes its place behind those that wait, is kept in ``messages``, and does not fire
         ``udp_message``. Does nothing when the flow is not live.
         """
-        control: Any = self._control
+        control = self._control
         if control is not None and not self.killed:
             control.inject(UDPMessage(not to_client, content, injected=True))
-
-    def copy(self) -> UDPFlow:
-        made = super().copy()
-        made.bytes_from_client = self.bytes_from_client
-        made.bytes_from_server = self.bytes_from_server
-        made.lost = self.lost
-        made.timestamp_end = self.timestamp_end
-        return made
-
-    def _get_state(self) -> tuple[Any, ...]:
-        return (
-            *super()._get_state(),
-            [message.copy() for message in self.messages],
-            self.forgotten,
-        )
-
-    def _set_state(self, state: tuple[Any, ...]) -> None:
-        super()._set_state(state)
-        self.messages, self.forgotten = state[4:6]
-
-    def _matches(self, state: tuple[Any, ...]) -> bool:
-        return super()._matches(state) and self.messages == state[4]
-
-    def __repr__(self) -> str:
-        client = format_address(self.client_conn.address)
-        server = format_address(self.server_conn.address)
-        return f"<UDPFlow {client} <-> {server}, {len(self.messages)} messages>"

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from interceptor.errors import InterceptorError
+from interceptor.model.keyed import Keyed
 from interceptor.model.masking import payload_of
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def may_be_sent(code: int) -> bool:
     return 1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999
 
 
-class WebSocketMessage:
+class WebSocketMessage(Keyed):
     """A whole message, or a ping, a pong or a close.
 
     ``type`` is ``text``, ``binary``, ``ping``, ``pong`` or ``close``; ``from_client`` says who sent
@@ -169,14 +170,6 @@ class WebSocketMessage:
         made.dropped, made.edited, made.injected = self.dropped, self.edited, self.injected
         made._close_code = self._close_code
         return made
-
-    def __eq__(self, other: object) -> bool:
-        if isinstance(other, WebSocketMessage):
-            return self._key() == other._key()
-        return NotImplemented
-
-    def __hash__(self) -> int:
-        return hash(self._key())
 
     def _key(self) -> tuple[Any, ...]:
         return (self.from_client, self.type, self.content, self._close_code, self.timestamp)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from interceptor.model.flow import Flow
+from interceptor.model.flow import AnswerFlow
 
 if TYPE_CHECKING:
     from interceptor.model.connections import ClientConnection, ServerConnection
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from interceptor.names.message import Request, Response
 
 
-class DNSFlow(Flow):
+class DNSFlow(AnswerFlow):
     """One question of a client, and its answer.
 
     ``response`` is None until there is one, from a resolver or from a hook. ``transport`` says how
     the client asked: ``udp`` or ``tcp``. ``server_conn.address`` is the resolver that is asked.
     """
 
-    __slots__ = ("request", "response", "transport")
+    __slots__ = ("transport",)
 
     type: str = "dns"
 
@@ -35,7 +35,8 @@ class DNSFlow(Flow):
         transport: str = "udp",
     ) -> None:
         super().__init__(client_conn, server_conn, mode, control)
-        self.request = None  # type: ignore[assignment]  # set before anybody sees the flow
+        # Whoever makes the flow sets it before anybody sees it.
+        self.request = None  # type: ignore[assignment]
         self.response = None
         self.transport = transport
 
@@ -44,31 +45,8 @@ class DNSFlow(Flow):
         made.transport = self.transport
         return made
 
-    def _get_state(self) -> tuple[Any, ...]:
-        request: Request | None = self.request
-        return (
-            *super()._get_state(),
-            None if request is None else request.copy(),
-            None if self.response is None else self.response.copy(),
-        )
+    def _asked(self) -> str:
+        return f"{self.request.type} {self.request.name}"
 
-    def _set_state(self, state: tuple[Any, ...]) -> None:
-        super()._set_state(state)
-        self.request, self.response = state[4:6]
-
-    def _matches(self, state: tuple[Any, ...]) -> bool:
-        if not super()._matches(state):
-            return False
-        return all(
-            mine is kept if mine is None or kept is None else mine.same_as(kept)
-            for mine, kept in ((self.request, state[4]), (self.response, state[5]))
-        )
-
-    def __repr__(self) -> str:
-        request: Request | None = self.request
-        what = "no request" if request is None else f"{request.type} {request.name}"
-        if self.response is not None:
-            what += f" -> {self.response.rcode}"
-        if self.error is not None:
-            what += f" ({self.error.code or self.error.msg})"
-        return f"<DNSFlow {what}>"
+    def _answered(self) -> str:
+        return "" if self.response is None else str(self.response.rcode)
