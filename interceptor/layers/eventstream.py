@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from interceptor.errors import DecodeError, EventStreamError
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 # Bytes of a compressed stream that are decoded at once, and what may come of them.
 _CODED_SLICE: Final = 4096
 _DECODED_LIMIT: Final = 8 * 1024 * 1024
+# Bytes that are looked for events at once, and events after which others have their turn.
+_SLICE: Final = 16384
+_MOST_IN_A_ROW: Final = 256
 
 log = Logger()
 
@@ -43,6 +47,7 @@ class EventRelay(Relay):
         "_fire",
         "_flow",
         "_hooks",
+        "_in_a_row",
         "_injected",
         "_out",
         "_parser",
@@ -78,6 +83,7 @@ class EventRelay(Relay):
         # Events that wait for their turn, and how many bytes went to a client that does not read.
         self._injected: deque[bytes] = deque()
         self._while_paused = 0
+        self._in_a_row = 0
         self._busy = False
         self._warned = False
         self._events = flow.sse = EventStream(settings.body_memory_limit, self)
@@ -119,7 +125,13 @@ class EventRelay(Relay):
 
     async def _take(self, chunk: bytes) -> None:
         for piece in self._decoded(chunk):
-            await self._handle(self._parser.feed(piece))
+            for start in range(0, len(piece), _SLICE):
+                items = self._parser.feed(piece[start : start + _SLICE])
+                await self._handle(items)
+                self._in_a_row += len(items)
+                if self._in_a_row > _MOST_IN_A_ROW:
+                    self._in_a_row = 0
+                    await deferLater(self._clock, 0)
 
     def _decoded(self, chunk: bytes) -> Iterator[bytes]:
         decoder = self._decoder

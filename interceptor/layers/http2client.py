@@ -23,6 +23,7 @@ from interceptor.wire.http2frames import CANCEL, NO_ERROR, error_name
 from interceptor.wire.httpevents import ResponseHead
 
 if TYPE_CHECKING:
+    from twisted.internet.interfaces import IReactorTime
     from twisted.python.failure import Failure
 
     from interceptor.errors import RemoteProtocolError
@@ -186,12 +187,12 @@ class HTTP2ClientProtocol(HTTP2Protocol):
         self,
         server_conn: ServerConnection,
         settings: Settings,
-        seconds: Any,
+        clock: IReactorTime,
         codec: HTTP2ClientCodec,
         pool: HTTP2Pool,
         route: Route,
     ) -> None:
-        super().__init__(settings, seconds)
+        super().__init__(settings, clock)
         self.server_conn = server_conn
         self.codec = codec
         self.leaving = False
@@ -281,10 +282,14 @@ class HTTP2ClientProtocol(HTTP2Protocol):
     # What the side tells
 
     def read_closed(self) -> None:
+        if self._put_off():
+            self._take_events(inf)
         self._gone("closed the connection", "server-disconnected")
         self.side.close(self.settings.close_timeout)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self._put_off():
+            self._take_events(inf)
         self._pool.connection_ended(self)
         if isinstance(reason.value, TLSError):
             self._pool.forget_shared(self, self._route)

@@ -9,13 +9,15 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from interceptor.errors import RemoteProtocolError
-from interceptor.net.gate import PEER
+from interceptor.net.gate import BACKLOG, PEER
 from interceptor.net.sides import SideProtocol
-from interceptor.wire.http2events import AltSvc, WindowOpened
+from interceptor.wire.http2events import AltSvc, HTTP2RequestHead, WindowOpened
 from interceptor.wire.http2limits import HTTP2Limits, Rate
-from interceptor.wire.httpevents import NEED_DATA, Data, EndOfMessage, StreamReset
+from interceptor.wire.httpevents import NEED_DATA, Data, EndOfMessage, ResponseHead, StreamReset
 
 if TYPE_CHECKING:
+    from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
     from interceptor.layers.environment import Settings
     from interceptor.layers.http2stream import HTTP2Stream
     from interceptor.net.sides import Side
@@ -50,6 +52,9 @@ def codec_limits(settings: Settings) -> HTTP2Limits:
 
 _TURN = 65536
 """Bytes that one stream may send before the next one has its turn."""
+
+_MOST_IN_A_ROW = 256
+"""Events of one connection before all others have their turn; 16 fields of a head count as one."""
 
 _MOST_OVERHANG = 1 << 20
 """Bytes written to a full transport above which its peer is not read from."""
@@ -92,6 +97,18 @@ TURN = Turn()
 """There is one reactor, and one turn at a time."""
 
 
+def _fields_of(event: Any) -> int:
+    """Return how many fields an event has."""
+    kind = type(event)
+    if kind is HTTP2RequestHead:
+        return len(event.request.headers.fields)
+    if kind is ResponseHead:
+        return len(event.response.headers.fields)
+    if kind is EndOfMessage and event.trailers:
+        return len(event.trailers.fields)
+    return 0
+
+
 class HTTP2Protocol(SideProtocol, ABC):
     """Hosts a codec, hands events to streams, and looks after what streams wait for.
 
@@ -102,11 +119,14 @@ class HTTP2Protocol(SideProtocol, ABC):
     codec: Any
     settings: Settings
 
-    def __init__(self, settings: Settings, seconds: Any) -> None:
+    def __init__(self, settings: Settings, clock: IReactorTime) -> None:
         self.settings = settings
         self.streams: dict[int, Any] = {}
         self.waiting: dict[HTTP2Stream, None] = {}
-        self._seconds = seconds
+        self._clock = clock
+        self._seconds = clock.seconds
+        # What goes on with events that have come, when others have had their turn.
+        self._later: IDelayedCall | None = None
         self._next_due = inf
         self._idle_due = inf
         # When the peer was last heard, when it was last asked for a sign of life, when it will be.
@@ -129,31 +149,58 @@ class HTTP2Protocol(SideProtocol, ABC):
 
     def dataReceived(self, data: bytes) -> None:
         self._heard = self._seconds()
+        self.codec.receive_data(data)
+        if self._later is None:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Act on what has come, as far as others need not wait for it."""
+        later, self._later = self._later, None
+        if self.side.closing:
+            return
         TURN.begin()
         try:
-            self.codec.receive_data(data)
-            self._take_events()
-            self.codec.relieve()
-            unfinished = self.codec.unfinished
-            if unfinished != self._rest_of:
-                # A frame or a head has this time as a whole, however slowly it trickles in.
-                self._rest_of = unfinished
-                self._rest_due = self.due(self.settings.head_timeout) if unfinished else inf
+            if self._take_events(_MOST_IN_A_ROW):
+                self.codec.relieve()
+                unfinished = self.codec.unfinished
+                if unfinished != self._rest_of:
+                    # A frame or a head has this time as a whole, however slowly it trickles in.
+                    self._rest_of = unfinished
+                    self._rest_due = self.due(self.settings.head_timeout) if unfinished else inf
+            else:
+                self.side.reading.pause(BACKLOG)
+                self._later = self._clock.callLater(0, self._go_on)
             if self.codec.has_output:
                 TURN.wrote(self)
         finally:
             TURN.end()
+        if later is not None and self._later is None:
+            self.side.reading.resume(BACKLOG)
 
-    def _take_events(self) -> None:
+    def _put_off(self) -> bool:
+        """Take back that there is something to go on with; return whether there was."""
+        later, self._later = self._later, None
+        if later is None:
+            return False
+        later.cancel()
+        return True
+
+    def _take_events(self, most: float) -> bool:
+        """Hand events to streams; False where ``most`` were, and there may be more.
+
+        What has come before the connection was lost is handed out all the same.
+        """
         codec, streams, now = self.codec, self.streams, time.time()
-        while True:
+        count = 0
+        while count < most:
             try:
                 event = codec.next_event(now)
             except RemoteProtocolError as error:
                 self._connection_failed(error)
-                return
+                return True
             if event is NEED_DATA:
-                return
+                return True
+            count += 1
             stream_id, event = event
             if not stream_id:
                 if type(event) is AltSvc:
@@ -163,6 +210,8 @@ class HTTP2Protocol(SideProtocol, ABC):
             else:
                 stream = streams.get(stream_id)
                 kind = type(event)
+                if kind is not Data:
+                    count += _fields_of(event) >> 4
                 if kind is StreamReset:
                     self._stream_reset(stream, stream_id, event)
                 elif kind is WindowOpened:
@@ -177,8 +226,9 @@ class HTTP2Protocol(SideProtocol, ABC):
                         stream.input_ended = True
                         self.half_done(stream)
                     stream.received(event)
-            if self.side.closing:
-                return
+            if self.side.closing and not self.side.lost:
+                return True
+        return False
 
     def flush(self) -> None:
         """Write what the codec has to say."""

@@ -203,7 +203,7 @@ class HTTP2ServerProtocol(HTTP2Protocol):
     def __init__(self, layer: HTTPLayer) -> None:
         environment = layer.context.environment
         settings = environment.settings
-        super().__init__(settings, environment.clock.seconds)
+        super().__init__(settings, environment.clock)
         self.layer = layer
         self.codec = HTTP2ServerCodec(codec_limits(settings), cast(Mode, settings.http_framing))
         self.draining = False
@@ -259,10 +259,12 @@ class HTTP2ServerProtocol(HTTP2Protocol):
 
     def read_closed(self) -> None:
         # There are no half-closed connections in HTTP/2: who closes has no use for answers.
+        self._put_off()
         self.side.close(self.settings.close_timeout)
         self._fail_streams(ClientGoneError("the client closed its connection"))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._put_off()
         self._fail_streams(ClientGoneError("the client closed its connection"))
 
     def unanswered(self) -> Exception:

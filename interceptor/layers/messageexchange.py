@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import connectionDone
+from twisted.internet.task import deferLater
 
 from interceptor.errors import InterceptorError, RemoteProtocolError, UpstreamError
 from interceptor.layers.conversation import Conversation
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 _HIGH_WATER: Final = 65536
 """Bytes of messages that wait for their turn, from which on their sender is not read."""
+
+_MOST_IN_A_ROW: Final = 256
+"""Messages that are passed on before everybody else has a turn."""
 
 
 class MessageExchange:
@@ -71,6 +75,7 @@ class MessageExchange:
         await self._talk.begin()
         if self._held is not None or self._layer.server_first:
             await self._open()
+        in_a_row = 0
         while True:
             await self._send_injected()
             message = self._next()
@@ -79,7 +84,13 @@ class MessageExchange:
                 if self.codec.next_layer is not None:
                     self._replaced = True
                     return
+                in_a_row += 1
+                if in_a_row == _MOST_IN_A_ROW:
+                    in_a_row = 0
+                    self._flush()
+                    await deferLater(self._context.environment.clock, 0)
                 continue
+            in_a_row = 0
             self._flush()
             if self._pass_ends():
                 return

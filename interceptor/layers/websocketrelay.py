@@ -37,7 +37,7 @@ GOING_AWAY: Final = 1001
 INTERNAL_ERROR: Final = 1011
 
 _MOST_IN_A_ROW: Final = 256
-"""Injected messages that are sent before everybody else has a turn."""
+"""Messages that are passed on before everybody else has a turn."""
 
 
 class WebSocketRelay(Holding):
@@ -137,8 +137,7 @@ class WebSocketRelay(Holding):
             if self._injected:
                 in_a_row += 1
                 if in_a_row > _MOST_IN_A_ROW:
-                    self._flush()
-                    self.context.environment.clock.callLater(0, self._go_on)
+                    self._put_off()
                     return
                 if self._next_injected():
                     if self._waiting is not None:
@@ -152,9 +151,15 @@ class WebSocketRelay(Holding):
         self.busy = False
 
     def _take_from(self, peer: WebSocketPeer) -> bool:
-        """Pass on what one peer has sent; False where a hook has to be waited for."""
+        """Pass on what one peer has sent; False where a hook or others are waited for."""
         reader, other = peer.reader, peer.other
+        in_a_row = 0
         while not other.full:
+            in_a_row += 1
+            if in_a_row > _MOST_IN_A_ROW:
+                self.postpone(peer)
+                self._put_off()
+                return False
             try:
                 message = reader.next_message(time.time())
             except WebSocketError as error:
@@ -176,6 +181,11 @@ class WebSocketRelay(Holding):
                 break
         other.flush()
         return True
+
+    def _put_off(self) -> None:
+        """Go on when everybody else has had a turn."""
+        self._flush()
+        self.context.environment.clock.callLater(0, self._go_on)
 
     def _flush(self) -> None:
         self._client.flush()

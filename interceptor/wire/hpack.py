@@ -24,6 +24,9 @@ Entry = tuple[Field, int, int]
 
 _BOMB: Final = 4
 
+# RFC 7541 section 4.2: two in a block are what an encoder needs.
+_MOST_RESIZES: Final = 8
+
 DEFAULT_TABLE_SIZE: Final = 4096
 """Bytes that a dynamic table holds unless a setting says otherwise; RFC 9113 section 6.5.2."""
 
@@ -152,7 +155,7 @@ class HPACKDecoder:
         static = self._static
         table = self._entries
         self.changed = False
-        size = at = 0
+        size = at = resizes = 0
         length = len(block)
         oversize: HeaderListTooLargeError | None = None
         if self._must_shrink and block[:1] and block[0] & 0xE0 != 0x20:
@@ -172,6 +175,9 @@ class HPACKDecoder:
                     if entry is None:
                         raise HPACKError("index 0 stands for nothing")
                 elif first & 0xE0 == 0x20:
+                    resizes += 1
+                    if resizes > _MOST_RESIZES:
+                        raise HPACKError("the table's size changes too often")
                     at = self._resize(block, at, first, bool(out or oversize))
                     continue
                 else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from interceptor.errors import RemoteProtocolError
 from interceptor.wire import http2frames as frames
@@ -15,6 +15,9 @@ from interceptor.wire.http2events import (
 )
 from interceptor.wire.http2state import HTTP2State
 from interceptor.wire.httpevents import StreamReset
+
+_MOST_SETTINGS: Final = 64
+"""Settings in one frame, and different ones of one connection."""
 
 
 class HTTP2Control(HTTP2State):
@@ -78,6 +81,9 @@ class HTTP2Control(HTTP2State):
             return None
         if len(payload) % 6:
             raise self._wrong_size("SETTINGS", len(payload))
+        if len(payload) > 6 * _MOST_SETTINGS:
+            # Each may concern all streams.
+            raise self._flood_fault("there are too many settings", "h2-settings-flood")
         first = self._peer_settings is None
         if not first and self._settings.spend(self._now, 0):
             raise self._flood_fault("there are too many SETTINGS frames", "h2-settings-flood")
@@ -86,7 +92,7 @@ class HTTP2Control(HTTP2State):
         for identifier, value in settings:
             opened = self._apply_setting(identifier, value) or opened
             self._peer[identifier] = value
-            if len(self._peer) > 64:
+            if len(self._peer) > _MOST_SETTINGS:
                 raise self._flood_fault("there are too many settings", "h2-settings-flood")
         if first:
             self._peer_settings = settings

@@ -63,6 +63,10 @@ _LENIENT_CHUNK_LINE = re.compile(
 )
 # The end of a chunk's data and the beginning of the next chunk, as nearly all senders write them.
 _PLAIN_CHUNK: Final = re.compile(rb"\r\n([0-9A-Fa-f]{1,16})\r\n").match
+# The same as some write it.
+_ODD_CHUNK: Final = re.compile(
+    rb"\r?\n([0-9A-Fa-f]{1,16}+)([ \t]*+(?:;[^\x00-\x08\x0a-\x1f\x7f]*+)?)(\r?)\n"
+).match
 _LAST_CHUNK: Final = b"\r\n0\r\n\r\n"
 _SMALL_CHUNK: Final = 512
 _GATHERED: Final = 16384
@@ -373,9 +377,13 @@ class MessageReader(ABC):
         pieces: list[bytes | bytearray] = [first]
         size = len(first)
         while size < _GATHERED:
+            extension = b""
             match = _PLAIN_CHUNK(buffer, position)
             if match is None:
-                break
+                match = _ODD_CHUNK(buffer, position)
+                if match is None or not self._is_bearable(match):
+                    break
+                extension = match[2]
             start = match.end()
             end = start + int(match[1], 16)
             if start == end or end > len(buffer):
@@ -384,12 +392,35 @@ class MessageReader(ABC):
             pieces.append(buffer[start:end])
             size += end - start
             position = end
+            self._extensions += len(extension)
         self._position = self._scanned = position
         last = buffer.startswith(_LAST_CHUNK, position)
         if last:
             self._take(len(_LAST_CHUNK))
             self._message_done()
         return Data(b"".join(pieces), last)
+
+    def _is_bearable(self, match: re.Match[bytes]) -> bool:
+        """Whether a chunk that begins in an unusual way may do so; what is odd is noted.
+
+        A fault is told when its turn comes.
+        """
+        extension = match[2]
+        if (
+            len(match[0]) > self._limits.chunk_line
+            or self._extensions + len(extension) > self._limits.chunk_extensions
+        ):
+            return False
+        bare_end = match[0].startswith(b"\n")
+        odd = match[3] != b"\r" or extension.isspace()
+        if bare_end or odd:
+            if not self._lenient:
+                return False
+            if bare_end:
+                self._mark("bare-lf")
+            if odd:
+                self._mark("chunk-line-odd")
+        return True
 
     def _chunk_fault(self, message: str) -> RemoteProtocolError:
         return self._fault(message, "chunk-malformed")

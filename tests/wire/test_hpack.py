@@ -294,6 +294,10 @@ class DecoderTests(SynchronousTestCase):
     def test_table_size_amid_a_block(self):
         self.refuse(b"\x82\x20")
 
+    def test_table_size_that_changes_without_end(self):
+        self.assertEqual(decode(new_decoder(), b"\x20\x3f\xe1\x1f\x82"), [(b":method", b"GET")])
+        self.refuse(b"\x20" * 9)
+
     def test_larger_table_by_setting(self):
         self.assertEqual(
             decode(new_decoder(65536), _integer(65536, 5, 0x20) + b"\x82"), REQUESTS[0][:1]

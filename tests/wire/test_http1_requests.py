@@ -634,6 +634,38 @@ class RequestCyclesTests(SynchronousTestCase):
         self.assertEqual((event.data, event.end_of_message), (b"a" * 1000, False))
         self.assertIsInstance(self.codec.next_event(NOW), EndOfMessage)
 
+    def test_small_chunks_with_extensions_are_gathered(self) -> None:
+        start = head(b"POST / HTTP/1.1", H, b"Transfer-Encoding: chunked")
+        self.codec.receive_data(start + b"1;a=b\r\na\r\n" * 1000 + b"1;c\r\n")
+        self.next_path()
+        event = self.codec.next_event(NOW)
+        assert isinstance(event, Data)
+        self.assertEqual(event.data, b"a" * 1000)
+        self.codec.receive_data(b"b\r\n0;d\r\n\r\n")
+        event = self.codec.next_event(NOW)
+        assert isinstance(event, Data)
+        self.assertEqual((event.data, event.end_of_message), (b"b", False))
+        self.assertIsInstance(self.codec.next_event(NOW), EndOfMessage)
+
+    def test_what_came_before_a_fault_is_delivered(self) -> None:
+        start = head(b"POST / HTTP/1.1", H, b"Transfer-Encoding: chunked")
+        many = b"1;%b\r\na\r\n" % (b"x" * 4000)
+        for fault, size in (
+            (b"1\na\r\n", 1),
+            (b"1 \r\na\r\n", 1),
+            (b"1;" + b"x" * 4096 + b"\r\na\r\n", 1),
+            (many * 20, 17),
+        ):
+            codec = HTTP1ServerCodec(HTTP1Limits(), "pass")
+            codec.receive_data(start + b"1\r\na\r\n" + fault + b"0\r\n\r\n")
+            codec.next_event(NOW)
+            event = codec.next_event(NOW)
+            assert isinstance(event, Data)
+            self.assertEqual(event.data, b"a" * size)
+            with self.assertRaises(RemoteProtocolError) as caught:
+                codec.next_event(NOW)
+            self.assertEqual(caught.exception.code, "chunk-malformed")
+
     def test_hostile_heads_take_linear_time(self) -> None:
         # Each of these takes minutes where a pattern backtracks over more than one line.
         size = 1_000_000

@@ -172,6 +172,23 @@ class FaultyResponsesTests(SynchronousTestCase):
             self.assertEqual((found.body, found.error), (b"hello", None), chunks)
             self.assertEqual(read_response(start + chunks, "reject").complete, False, chunks)
 
+    def test_many_chunks_that_are_odd_are_gathered(self) -> None:
+        start = head(OK, b"Transfer-Encoding: chunked")
+        for chunk, anomalies in (
+            (b"1;a\r\nx\r\n", ()),
+            (b"1 \r\nx\r\n", ("chunk-line-odd",)),
+            (b"1\nx\r\n", ("chunk-line-odd",)),
+            (b"1\r\nx\n", ("bare-lf",)),
+        ):
+            codec = client_codec(b"GET")
+            codec.receive_data(start + chunk * 1000 + b"0\r\n\r\n")
+            response = codec.next_event(NOW)
+            assert isinstance(response, ResponseHead)
+            event = codec.next_event(NOW)
+            assert isinstance(event, Data)
+            self.assertEqual(event.data, b"x" * 1000)
+            self.assertEqual(response.response.anomalies, anomalies)
+
     def test_chunks_that_do_not(self) -> None:
         start = head(OK, b"Transfer-Encoding: chunked")
         for chunks in (b"+5\r\nhello", b"\r\n", b"x\r\n", b"5\r\nhelloXX", b"5;\0\r\nhello"):

@@ -119,6 +119,12 @@ class FloodTests(SynchronousTestCase):
         pairs = [(1000 + number, 1) for number in range(65)]
         self.assertEqual(feed(new_server(), settings(*pairs)).code, "h2-settings-flood")
 
+    def test_many_settings_at_once(self):
+        """Each of them would change the windows of all streams."""
+        pairs = [(4, number) for number in range(65)]
+        self.assertIsNone(feed(new_server(), settings(*pairs[:64])).code)
+        self.assertEqual(feed(new_server(), settings(*pairs)).code, "h2-settings-flood")
+
     def test_window_updates(self):
         codec = new_server(window_updates=self.rate)
         self.check("h2-window-flood", codec, lambda n: window_update(0, 1))
