@@ -40,8 +40,8 @@ from interceptor.net.marks import check_mark
 from interceptor.net.originaldst import OriginalDestination, check_listener
 from interceptor.net.prefixes import listening_modes
 from interceptor.net.resolver import Resolver
-from interceptor.net.threads import BlockingThreads
 from interceptor.net.upstream import ConnectSettings, UpstreamConnector
+from interceptor.threads import DaemonThreads
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IListeningPort, IProtocolFactory
@@ -133,7 +133,7 @@ class InterceptorService(Service):
         self._stop_printing: Callable[[], object] = lambda: None
         self._guard = LoopGuard()
         self._datagram_guard = LoopGuard()
-        self._threads = BlockingThreads(reactor, self.options.dns_threads, "dns")
+        self._threads = DaemonThreads(reactor, self.options.dns_threads, "dns")
         self._resolver = Resolver(
             reactor,
             self._threads,
@@ -141,7 +141,7 @@ class InterceptorService(Service):
             cache_ttl=self.options.dns_cache_ttl,
         )
         self._connector = UpstreamConnector(reactor, self._resolver, self._guard)
-        self._password_threads = BlockingThreads(reactor, _PASSWORD_THREADS, "passwords")
+        self._password_threads = DaemonThreads(reactor, _PASSWORD_THREADS, "passwords")
         self.environment = Environment(
             reactor, self.options, self.addons.bus, self._connector, rules
         )

@@ -25,6 +25,7 @@ LEVELS: Mapping[str, int] = {
     "trusthelp": 1,
     "wire": 2,
     "interfaces": 3,
+    "threads": 3,
     "filters": 4,
     "hooks": 4,
     "net": 4,

@@ -18,9 +18,9 @@ from interceptor.hooks.listener import Listener
 from interceptor.hooks.logs import LogEventObserver
 from interceptor.hooks.scripts import Script
 from interceptor.hooks.shared import Shared, SharedMessage, own_store
-from interceptor.hooks.threads import HookThreads
 from interceptor.hooks.tracebacks import cut_traceback
 from interceptor.model.options import Options
+from interceptor.threads import DaemonThreads
 
 if TYPE_CHECKING:
     from twisted.python.failure import Failure
@@ -50,7 +50,8 @@ class AddonChain:
 
     def __init__(self, options: Options, *, reactor: Any, master: Any = None) -> None:
         self.options = options
-        self.threads = HookThreads(reactor, _option(options, "script_threads", 16))
+        limit = _option(options, "script_threads", 16)
+        self.threads = DaemonThreads(reactor, limit, "interceptor-hook")
         self.proxy = Proxy(options, master, self.threads.run)
         self.proxy.shared = Shared(reactor, own_store(reactor.seconds, self.deliver_message))
         self.binding = Binding(self.proxy)

@@ -40,12 +40,12 @@ LookUp = Callable[[str], Iterable[Address]]
 
 
 class Threads(Protocol):
-    """What a `Resolver` runs its look-ups in; see `interceptor.net.threads.BlockingThreads`."""
+    """What a `Resolver` runs its look-ups in; see `interceptor.threads.DaemonThreads`."""
 
     def run(self, function: Callable[[], Addresses]) -> Deferred[Addresses]:
         """Call the function elsewhere, and fire with its result."""
 
-    def stop(self) -> None:
+    def stop(self) -> object:
         """Take no more calls."""
 
 

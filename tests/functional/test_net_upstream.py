@@ -24,8 +24,8 @@ from interceptor.net.guard import LoopGuard
 from interceptor.net.listen import listen
 from interceptor.net.memory import Recorder, RecorderFactory
 from interceptor.net.resolver import Address, Resolver
-from interceptor.net.threads import BlockingThreads
 from interceptor.net.upstream import ConnectSettings, UpstreamConnector
+from interceptor.threads import DaemonThreads
 
 
 class ConnectorTestCase(TestCase):
@@ -33,7 +33,7 @@ class ConnectorTestCase(TestCase):
 
     def setUp(self):
         self.guard = LoopGuard()
-        self.resolver = Resolver(reactor, BlockingThreads(cast(Any, reactor), 2, "look-up"))
+        self.resolver = Resolver(reactor, DaemonThreads(cast(Any, reactor), 2, "look-up"))
         self.addCleanup(self.resolver.stop)
         self.connector = UpstreamConnector(reactor, self.resolver, self.guard)
         self.accepted = RecorderFactory()
