@@ -67,13 +67,17 @@ class Layer:
 
     name: ClassVar[str] = "layer"
 
-    server: ServerSide | None = None
-    """The connection to the server, where there is one already that this layer shall use."""
-    destination: Destination | None = None
-    """The scheme, the host and the port of the server, all in bytes but the port, if known."""
-
-    def __init__(self, context: Context) -> None:
+    def __init__(
+        self,
+        context: Context,
+        server: ServerSide | None = None,
+        destination: Destination | None = None,
+    ) -> None:
         self.context = context
+        self.server = server
+        """The connection to the server, where there is one already that this layer shall use."""
+        self.destination = destination
+        """The scheme, the host and the port of the server, all in bytes but the port, if known."""
 
     @property
     def client_conn(self) -> ClientConnection:

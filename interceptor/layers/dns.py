@@ -113,19 +113,9 @@ class DNSLayer(Layer):
 
     name = "dns"
 
-    def __init__(
-        self,
-        context: Context,
-        server: ServerSide | None = None,
-        destination: Destination | None = None,
-    ) -> None:
-        super().__init__(context)
-        self._server = server
-        self._destination = destination
-
     def start(self, data: bytes) -> None:
         self.context.session.side.use(
-            DNSServerProtocol(self.context, self._server, self._destination), data
+            DNSServerProtocol(self.context, self.server, self.destination), data
         )
 
 

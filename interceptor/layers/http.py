@@ -64,15 +64,13 @@ class HTTPLayer(Layer):
         rewrite_host: bool = False,
         server: ServerSide | None = None,
     ) -> None:
-        super().__init__(context)
-        self.destination = destination
+        super().__init__(context, server, destination)
         self.is_proxy = destination is None
         self.rewrite_host = rewrite_host
         # Clients that know of no proxy can ask for its own page by that alone.
         self._looks_at_host = rewrite_host or context.mode_spec.kind == "transparent"
         self.servers: ServerPool = context.session.servers
         self.mode_name = context.mode
-        self.server = server
         # By whom, and by which field, the connection's last request was let in.
         self._admitted: tuple[ProxyAuthentication, bytes] | None = None
         # Whether its requests are served beside each other.

@@ -9,10 +9,10 @@ from twisted.internet.defer import Deferred, DeferredLock, succeed
 from twisted.internet.error import ConnectionDone
 
 from interceptor.errors import InterceptorError, LocalProtocolError, UpstreamError
-from interceptor.layers.context import Context, Layer
 from interceptor.layers.conversation import Conversation
 from interceptor.layers.failures import ClientGoneError
 from interceptor.layers.pairtransport import PairTransport
+from interceptor.layers.protocollayer import ProtocolLayer
 from interceptor.layers.relay import Opener
 from interceptor.layers.serverside import ServerSide, start
 from interceptor.layers.task import Task
@@ -25,14 +25,12 @@ if TYPE_CHECKING:
 
     from twisted.internet.interfaces import IProtocol, IProtocolFactory
     from twisted.python.failure import Failure
-    from zope.interface.interface import InterfaceClass
 
-    from interceptor.layers.destinations import Destination
     from interceptor.model.connections import Connection
     from interceptor.model.messageflow import Message, MessageFlow
 
 
-class PairLayer(Layer, ABC):
+class PairLayer(ProtocolLayer, ABC):
     """Speaks whatever a pair of Twisted protocols speaks.
 
     A subclass has a ``name``, of small letters and digits, and says which factories to take:
@@ -44,16 +42,9 @@ class PairLayer(Layer, ABC):
     flow has the events ``NAME_start``, ``NAME_error`` and ``NAME_end``; messages are seen by hooks
     where the protocols call `tell`.
 
-    ``hooks`` is the zope interface that declares the events, where the standard ones will not do,
-    ``title`` the protocol's name for people, ``port`` and ``tls_port`` are those of servers that a
-    mode names without one. With ``lazy`` the server is not connected to before `connect` is called.
+    With ``lazy`` the server is not connected to before `connect` is called.
     """
 
-    name: ClassVar[str]
-    title: ClassVar[str]
-    hooks: ClassVar[InterfaceClass | None] = None
-    port: ClassVar[int | None] = None
-    tls_port: ClassVar[int | None] = None
     lazy: ClassVar[bool] = False
 
     downstream: Any = None
@@ -61,21 +52,7 @@ class PairLayer(Layer, ABC):
     upstream: Any = None
     """The protocol that faces the server, once there is one."""
 
-    def __init__(
-        self,
-        context: Context,
-        server: ServerSide | None = None,
-        destination: Destination | None = None,
-    ) -> None:
-        super().__init__(context)
-        self.server = server
-        self.destination = destination
-        self._pair: Pair
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if "title" not in cls.__dict__ and "name" in cls.__dict__:
-            cls.title = cls.name
+    _pair: Pair
 
     # What a subclass says
 

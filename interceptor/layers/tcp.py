@@ -31,10 +31,8 @@ class TCPLayer(Layer):
         *,
         passthrough: str | None = None,
     ) -> None:
-        super().__init__(context)
+        super().__init__(context, server, destination)
         self.passthrough = passthrough
-        self.server = server
-        self.destination = destination
 
     def start(self, data: bytes) -> None:
         server, destination = self.server, self.destination

@@ -90,9 +90,7 @@ class TLSLayer(Layer):
         destination: Destination | None = None,
         server: ServerSide | None = None,
     ) -> None:
-        super().__init__(context)
-        self.destination = destination
-        self.server = server
+        super().__init__(context, server, destination)
         self._below: Side = context.session.side
 
     def start(self, data: bytes) -> None:
