@@ -20,6 +20,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from zope.interface import implementer
 
 from interceptor.net.gate import PEER
+from interceptor.net.overtcp import OverTCP
 from interceptor.net.sides import Side, SideProtocol
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ PROTOCOL: Final = 128
 
 
 @implementer(ITCPTransport, ITLSTransport, IConsumer, IPushProducer)
-class PairTransport(SideProtocol):
+class PairTransport(SideProtocol, OverTCP):
     """Stands on a side, and is the transport of ``protocol``, which may be replaced at any time.
 
     It behaves as Twisted's TCP transports do. What the protocol registers as a producer is paused
@@ -190,21 +191,9 @@ class PairTransport(SideProtocol):
 
     # ITCPTransport
 
-    def getTcpNoDelay(self) -> bool:
-        return bool(self._below("getTcpNoDelay", True)())
-
-    def setTcpNoDelay(self, enabled: bool) -> None:
-        self._below("setTcpNoDelay", None)(enabled)
-
-    def getTcpKeepAlive(self) -> bool:
-        return bool(self._below("getTcpKeepAlive", False)())
-
-    def setTcpKeepAlive(self, enabled: bool) -> None:
-        self._below("setTcpKeepAlive", None)(enabled)
-
-    def _below(self, name: str, default: object) -> Callable[..., Any]:
-        found: Callable[..., Any] | None = getattr(self.side.transport, name, None)
-        return found if found is not None else lambda *arguments: default
+    @property
+    def below(self) -> Any:
+        return self.side.transport
 
     # IConsumer
 

@@ -33,13 +33,15 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from interceptor.net.overtcp import OverTCP
+
 __all__ = ["MemoryTLS", "OriginAuthority", "client_context", "origin_authority", "private_folder"]
 
 _READ: Final = 65536
 
 
 @implementer(ITCPTransport, IConsumer, IPushProducer, IHalfCloseableProtocol)
-class MemoryTLS(Protocol):
+class MemoryTLS(Protocol, OverTCP):
     """TLS between a transport and a protocol, as one end of a connection in memory has it.
 
     ``protocol`` is connected once the handshake is over. Whatever goes wrong is in ``error``; as a
@@ -87,6 +89,10 @@ class MemoryTLS(Protocol):
         found = self.tls.getpeercert(binary_form=True)
         assert found is not None, "the peer has shown no certificate"
         return x509.load_der_x509_certificate(found)
+
+    @property
+    def below(self) -> Any:
+        return self.transport
 
     def take_over(self, transport: Any) -> None:
         """Begin on a connection on which something else was spoken until now."""
@@ -213,19 +219,7 @@ class MemoryTLS(Protocol):
         address: IAddress = self.transport.getHost()
         return address
 
-    # ITCPTransport, IConsumer, IPushProducer
-
-    def getTcpNoDelay(self) -> bool:
-        return bool(self.transport.getTcpNoDelay())
-
-    def setTcpNoDelay(self, enabled: bool) -> None:
-        self.transport.setTcpNoDelay(enabled)
-
-    def getTcpKeepAlive(self) -> bool:
-        return bool(self.transport.getTcpKeepAlive())
-
-    def setTcpKeepAlive(self, enabled: bool) -> None:
-        self.transport.setTcpKeepAlive(enabled)
+    # IConsumer, IPushProducer
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         self.transport.registerProducer(producer, streaming)

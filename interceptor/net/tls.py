@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from interceptor.errors import TLSError
+from interceptor.net.overtcp import OverTCP
 from interceptor.net.sides import Side, SideProtocol
 from interceptor.net.tlsfailures import TruncatedError, closed_error, failure_error, timeout_error
 from interceptor.net.tlsrecords import RecordCounter
@@ -46,7 +47,7 @@ Failed = Callable[["TLSTransport", TLSError], object]
 
 
 @implementer(ITCPTransport, IStreamTransport)
-class TLSTransport(SideProtocol):
+class TLSTransport(SideProtocol, OverTCP):
     """TLS over one `Side`, and the transport of the protocol above, usually another `Side`.
 
     Put it on the side below with ``below.use(transport, data)``: that starts the handshake, and
@@ -497,22 +498,6 @@ class TLSTransport(SideProtocol):
 
     def getHost(self) -> IAddress:  # type: ignore[override]  # ITCPTransport knows no Unix sockets
         return self._below.getHost()
-
-    # ITCPTransport
-
-    def getTcpNoDelay(self) -> bool:
-        return bool(ITCPTransport.providedBy(self._below) and self._below.getTcpNoDelay())
-
-    def setTcpNoDelay(self, enabled: bool) -> None:
-        if ITCPTransport.providedBy(self._below):
-            self._below.setTcpNoDelay(enabled)
-
-    def getTcpKeepAlive(self) -> bool:
-        return bool(ITCPTransport.providedBy(self._below) and self._below.getTcpKeepAlive())
-
-    def setTcpKeepAlive(self, enabled: bool) -> None:
-        if ITCPTransport.providedBy(self._below):
-            self._below.setTcpKeepAlive(enabled)
 
     # IConsumer
 
