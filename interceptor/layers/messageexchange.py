@@ -384,13 +384,16 @@ class _Intake(SideProtocol):
         """Read on, unless what has come already finds no room."""
         if self.lost:
             return
-        waiting = len(self._exchange.codec.buffer(self.from_client))
+        codec = self._exchange.codec
+        waiting = len(codec.buffer(self.from_client))
+        holds = codec.holds(self.from_client)
+        if waiting > (_HIGH_WATER if receiver_is_full or holds else codec.limit):
+            self.side.reading.pause(BACKLOG)
+        else:
+            self.side.reading.resume(BACKLOG)
         if receiver_is_full:
-            if waiting > _HIGH_WATER:
-                self.side.reading.pause(BACKLOG)
             return
-        self.side.reading.resume(BACKLOG)
-        partial = self._exchange.codec.buffer(self.from_client).pending > 0
+        partial = not holds and codec.buffer(self.from_client).pending > 0
         if partial is not self.partial:
             self.partial = partial
             self.side.deadline.set(self._due_timeout if partial else self._idle_timeout)

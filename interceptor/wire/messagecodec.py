@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Final
+from collections import deque
+from typing import Any, ClassVar, Final, TypeVar
 
 from interceptor.errors import InterceptorError, RemoteProtocolError
 from interceptor.model.messageflow import Message
 
 LINE_LIMIT: Final = 65536
 """Bytes that a line may have, its end included, unless the caller says otherwise."""
+
+_MOST_UNANSWERED: Final = 10_000
+_UNANSWERED_SIZE: Final = 16 << 20
+"""Bytes of commands that wait for their answers, from which on no others are taken."""
 
 
 class Buffer:
@@ -92,6 +97,38 @@ class Buffer:
         return found
 
 
+M = TypeVar("M", bound=Message)
+
+
+class Unanswered(deque[M]):
+    """Commands that a server was sent and has not answered.
+
+    A client that never stops must wait at some point: when ``full`` says so, a codec should take no
+    further messages from it, and say so in `MessageCodec.holds`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._sizes: deque[int] = deque()
+        self._size = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether there are so many that the next ones have to wait."""
+        return len(self) >= _MOST_UNANSWERED or self._size >= _UNANSWERED_SIZE
+
+    def append(self, message: M) -> None:
+        super().append(message)
+        size = len(message.raw)
+        self._sizes.append(size)
+        self._size += size
+
+    def popleft(self) -> M:
+        message = super().popleft()
+        self._size -= self._sizes.popleft()
+        return message
+
+
 class MessageCodec(ABC):
     """Reads and writes the messages of one connection, both directions of it.
 
@@ -148,6 +185,14 @@ class MessageCodec(ABC):
         """
         return b""
 
+    def holds(self, from_client: bool) -> bool:
+        """Whether messages of one peer wait for what the other has to say first.
+
+        A codec whose `next_message` returns None for that reason says so here: then only some more
+        is read.
+        """
+        return False
+
     # What the layer asks for
 
     def buffer(self, from_client: bool) -> Buffer:
@@ -166,7 +211,7 @@ class MessageCodec(ABC):
         """Return the next message from one peer; None while there is none.
 
         That may depend on what the other peer has sent: a codec may return None until it has seen
-        the other's answer. Raises `RemoteProtocolError`.
+        the other's answer (see `holds`). Raises `RemoteProtocolError`.
         """
         buffer = self.buffer(from_client)
         if not len(buffer) and not buffer.ended:

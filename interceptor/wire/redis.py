@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Any, ClassVar, Final
 
 from interceptor.errors import InterceptorError, LocalProtocolError
 from interceptor.model.messageflow import Message
-from interceptor.wire.messagecodec import Buffer, MessageCodec
+from interceptor.wire.messagecodec import Buffer, MessageCodec, Unanswered
 from interceptor.wire.resp import (
     INCOMPLETE,
     ErrorReply,
@@ -97,13 +96,18 @@ class RedisCodec(MessageCodec):
         self.protocol = 2
         """The version of RESP that the two speak."""
         self._readers: dict[bool, RESPReader] = {}
-        self._pending: deque[Command] = deque()
+        self._pending: Unanswered[Command] = Unanswered()
         self._subscribed = False
         # Whether the client wants no replies at all, and to how many commands it wants none.
         self._muted = False
         self._skipped = 0
 
+    def holds(self, from_client: bool) -> bool:
+        return from_client and self._pending.full
+
     def next_message(self, from_client: bool) -> Message | None:
+        if self.holds(from_client):
+            return None
         if not from_client and self._pending:
             command = self._pending[0]
             if command._answer is not _UNANSWERED:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import email
 import email.policy
 import re
-from collections import deque
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from interceptor.errors import InterceptorError, LocalProtocolError, RemoteProtocolError
 from interceptor.model.messageflow import Message
-from interceptor.wire.messagecodec import Buffer, MessageCodec
+from interceptor.wire.messagecodec import Buffer, MessageCodec, Unanswered
 
 if TYPE_CHECKING:
     from email.message import EmailMessage
@@ -116,7 +115,7 @@ class SMTPCodec(MessageCodec):
     def __init__(self) -> None:
         super().__init__()
         # What the server has got and the client waits for the reply to.
-        self._pending: deque[Command | Mail] = deque()
+        self._pending: Unanswered[Command | Mail] = Unanswered()
         # The command after which the client has to wait.
         self._turning: Command | None = None
         # What the client sends next, if it is no command: "mail", or "secret".
@@ -126,9 +125,12 @@ class SMTPCodec(MessageCodec):
         self._sender = ""
         self._recipients: list[str] = []
 
+    def holds(self, from_client: bool) -> bool:
+        return from_client and (self._turning is not None or self._pending.full)
+
     def next_message(self, from_client: bool) -> Message | None:
         if from_client:
-            return None if self._turning is not None else super().next_message(True)
+            return None if self.holds(True) else super().next_message(True)
         if self._pending:
             command = self._pending[0]
             if isinstance(command, Command) and command._answer is not None:

@@ -151,3 +151,30 @@ class TurnTests(SynchronousTestCase):
         seen = self.order.seen
         self.assertEqual((seen.count("busy"), seen.count("other")), (COUNT, 1))
         self.assertLess(seen.index("other"), COUNT)
+
+
+class UnansweredTests(SynchronousTestCase):
+    """Clients that send on and on to a server that does not answer."""
+
+    def check(self, mode: str, greeting: bytes, data: bytes) -> None:
+        proxy = MemoryProxy(Order(), mode=mode)
+        self.addCleanup(proxy.close)
+        origin = proxy.origin("example.test", 25)
+        client = proxy.client()
+        for server in origin.connections:
+            server.write(greeting)
+        count = 0
+        while client.link.server.reading and count < 64 << 20:
+            client.send(data)
+            count += len(data)
+        self.assertLess(count, 64 << 20)
+
+    def test_commands(self) -> None:
+        self.check("reverse:smtp://example.test:25", b"220 hello\r\n", b"NOOP\r\n" * 10_000)
+
+    def test_what_follows_a_command_that_has_to_be_answered_first(self) -> None:
+        self.check("reverse:smtp://example.test:25", b"220 hello\r\n", b"EHLO x\r\n" * 10_000)
+
+    def test_large_commands(self) -> None:
+        data = b"*2\r\n$4\r\nECHO\r\n$1000000\r\n" + bytes(1_000_000) + b"\r\n"
+        self.check("reverse:redis://example.test:25", b"", data)
