@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybeDeferred
+from twisted.internet.task import LoopingCall
+from twisted.internet.tcp import Port
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -51,6 +53,9 @@ if TYPE_CHECKING:
     from interceptor.layers.passthrough import Passthrough
     from interceptor.model.options import Options
     from interceptor.net.authority import Authority
+
+_DRAIN_INTERVAL = 0.1
+"""Seconds after which those are told again that the proxy stops who are not through."""
 
 _PASSWORD_THREADS = 2
 """Threads that verify passwords: more would take the processor from those who are in already."""
@@ -331,9 +336,29 @@ class InterceptorService(Service):
                 self.started.cancel()
             return
         self._is_up = False
+        self._accept_what_waits()
+        datagrams = []
+        for each in self._listeners:
+            if isinstance(each[2], DatagramListener):
+                each[2].close()
+                datagrams.append(each)
+        self._listeners = [each for each in self._listeners if each not in datagrams]
         await self._close_listeners()
         await self._drain()
+        # What came over UDP was answered by the port that it came to.
+        self._listeners = datagrams
+        await self._close_listeners()
         await self._end()
+
+    def _accept_what_waits(self) -> None:
+        """Let in who has connected already: when a listener is closed they would be reset."""
+        sessions = self.environment.sessions
+        for _, port, factory in self._listeners:
+            if isinstance(factory, ProxyFactory) and isinstance(port, Port):
+                before = -1
+                while port.connected and before != len(sessions):
+                    before = len(sessions)
+                    port.doRead()
 
     async def _close_listeners(self) -> None:
         listeners, self._listeners = self._listeners, []
@@ -346,11 +371,23 @@ class InterceptorService(Service):
         )
 
     async def _drain(self) -> None:
-        sessions = self.environment.sessions
-        for session in tuple(sessions):
-            session.shut_down()
-        if sessions:
-            await self.environment.when_idle(self.options.shutdown_grace)
+        environment = self.environment
+        sessions = environment.sessions
+
+        def shut_down() -> None:
+            for session in tuple(sessions):
+                session.shut_down()
+
+        # Repeated for what is spoken on a connection later: inside of a tunnel, above TLS.
+        again = LoopingCall(shut_down)
+        again.clock = self.reactor
+        again.start(_DRAIN_INTERVAL)
+        try:
+            if sessions:
+                await environment.when_idle(self.options.shutdown_grace)
+        finally:
+            again.stop()
+        environment.overdue = True
         for session in tuple(sessions):
             session.abort()
         if sessions:

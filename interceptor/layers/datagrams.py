@@ -90,6 +90,10 @@ class DatagramListener(DatagramProtocol, ABC):
         """Let datagrams in."""
         self._open = True
 
+    def close(self) -> None:
+        """Let no more in; what came before may be answered still."""
+        self._open = False
+
     @property
     def address(self) -> tuple[str, int]:
         """Where it listens."""

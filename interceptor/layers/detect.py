@@ -14,7 +14,7 @@ from interceptor.layers.destinations import RAW
 from interceptor.layers.failures import ClientGoneError
 from interceptor.layers.task import Task
 from interceptor.net.gate import BACKLOG, HOOK, SETUP
-from interceptor.net.sides import Side, SideProtocol
+from interceptor.net.sides import LAST_CALL, Side, SideProtocol
 
 if TYPE_CHECKING:
     from twisted.python.failure import Failure
@@ -135,6 +135,18 @@ class DetectProtocol(SideProtocol):
         elif begins:
             # What begins has to go on, whatever it is going to be.
             self.side.deadline.set(context.environment.settings.head_timeout)
+
+    def drain(self) -> None:
+        deadline = self.side.deadline
+        if not self._data and (deadline.remaining or 0.0) > LAST_CALL:
+            deadline.set(LAST_CALL)
+
+    def timed_out(self) -> None:
+        if self._data:
+            self.side.abort()
+        else:
+            # It has asked for nothing.
+            self.side.close()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         pass

@@ -96,8 +96,7 @@ class _DatagramExchange:
         )
 
     def shut_down(self) -> None:
-        """The proxy is told to stop: there is no port any more to answer from."""
-        self.exchange.abort()
+        """The proxy is told to stop: the question is answered still."""
 
     def abort(self) -> None:
         """End at once."""

@@ -9,7 +9,12 @@ from twisted.logger import Logger
 
 from interceptor.errors import HookFailed, LocalProtocolError, UpstreamError
 from interceptor.layers.datagrams import NoDatagramsError
-from interceptor.layers.failures import ClientGoneError, KilledError, response_removed
+from interceptor.layers.failures import (
+    ClientGoneError,
+    KilledError,
+    client_gone,
+    response_removed,
+)
 from interceptor.layers.flowcontrol import FlowSteering, note_failure
 from interceptor.layers.task import Task
 from interceptor.model.connections import ServerConnection
@@ -70,7 +75,7 @@ class DNSExchange(FlowSteering):
 
     def abort(self) -> None:
         """The client does not want the answer any more."""
-        self._task.abort(ClientGoneError("the client is gone"))
+        self._task.abort(client_gone(self.environment))
 
     async def _run(self) -> None:
         try:

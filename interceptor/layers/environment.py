@@ -145,6 +145,7 @@ class Environment:
         "next_hops",
         "options",
         "original_destination",
+        "overdue",
         "passthrough",
         "proxy",
         "proxy_protocol",
@@ -191,6 +192,8 @@ class Environment:
         self.settings = Settings.from_options(options)
         # Sessions, and what is `Unfinished` over UDP.
         self.sessions: set[Any] = set()
+        # What is not through by now is ended by us, since the proxy stops.
+        self.overdue = False
         self._idle: Deferred[None] | None = None
 
     @property

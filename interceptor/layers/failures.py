@@ -69,6 +69,13 @@ class ClientGoneError(InterceptorError):
     code = "client-disconnected"
 
 
+def client_gone(environment: Any, what: str = "closed") -> InterceptorError:
+    """Return the error for a client's connection that is lost, whoever's doing that was."""
+    if environment.overdue:
+        return InterceptorError("the proxy stops, and shutdown_grace is over", "shutting-down")
+    return ClientGoneError(f"the client {what} its connection")
+
+
 class ClientTooSlowError(InterceptorError):
     """The client let a deadline pass. ``status`` is what it is told."""
 

@@ -15,11 +15,11 @@ from zope.interface import implementer
 
 from interceptor.errors import RemoteProtocolError, TLSError, UpstreamError
 from interceptor.interfaces import IClientStream, IServerStream
-from interceptor.layers.failures import ClientGoneError, ClientTooSlowError
+from interceptor.layers.failures import ClientGoneError, ClientTooSlowError, client_gone
 from interceptor.layers.task import Task, Wakeup
 from interceptor.model.connections import format_address
 from interceptor.net.gate import BACKLOG
-from interceptor.net.sides import SideProtocol
+from interceptor.net.sides import LAST_CALL, SideProtocol
 from interceptor.net.unseen import ended_unseen
 from interceptor.wire.connectclient import refusal
 from interceptor.wire.framing import Mode
@@ -156,7 +156,7 @@ class HTTP1ServerProtocol(_HTTP1Protocol):
             self.task.abort(self._broken)
 
     def _gone(self) -> Exception:
-        return ClientGoneError("the client closed its connection")
+        return client_gone(self.layer.context.environment)
 
     def timed_out(self) -> None:
         if self._waiting_for == "request":
@@ -175,9 +175,20 @@ class HTTP1ServerProtocol(_HTTP1Protocol):
         self.side.abort()
 
     def drain(self) -> None:
-        """Finish the exchange that is under way, if any, and close then."""
+        """Finish the exchange that is under way, if any, and close then.
+
+        A client that had an answer just now may have sent its next request already.
+        """
+        if self.draining:
+            return
         self.draining = True
-        if not self.in_exchange and not self.codec.buffered:
+        if self.in_exchange or self.codec.buffered:
+            return
+        left = self.side.deadline.remaining or 0.0
+        rested = self._settings.idle_timeout - left
+        if rested < LAST_CALL:
+            self.side.deadline.set(min(left, LAST_CALL - rested))
+        else:
             self.side.close(self._settings.close_timeout)
 
     # The loop
@@ -188,7 +199,7 @@ class HTTP1ServerProtocol(_HTTP1Protocol):
         in_a_row = 0
         while True:
             self._waiting_for = "request"
-            side.deadline.set(settings.idle_timeout)
+            side.deadline.set(LAST_CALL if self.draining else settings.idle_timeout)
             while (event := codec.next_event(time.time())) is NEED_DATA:
                 if self._waiting_for == "request" and codec.buffered:
                     self._waiting_for = "head"
@@ -203,7 +214,7 @@ class HTTP1ServerProtocol(_HTTP1Protocol):
             self.in_exchange = False
             if self._taken_over is not None or side.closing:
                 return
-            if self.draining or not codec.keep_alive:
+            if not codec.keep_alive:
                 return
             if side.writing.paused:
                 await self.when_writable()

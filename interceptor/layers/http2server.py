@@ -11,7 +11,7 @@ from zope.interface import implementer
 
 from interceptor.errors import RemoteProtocolError
 from interceptor.interfaces import IServerStream
-from interceptor.layers.failures import ClientGoneError, ClientTooSlowError
+from interceptor.layers.failures import ClientGoneError, ClientTooSlowError, client_gone
 from interceptor.layers.http2connection import HTTP2Protocol, codec_limits
 from interceptor.layers.http2stream import HTTP2Stream
 from interceptor.layers.http2tunnel import StreamSession
@@ -265,7 +265,7 @@ class HTTP2ServerProtocol(HTTP2Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._put_off()
-        self._fail_streams(ClientGoneError("the client closed its connection"))
+        self._fail_streams(client_gone(self.layer.context.environment))
 
     def unanswered(self) -> Exception:
         return ClientGoneError("the client does not answer a PING", "client-not-answering")
@@ -280,13 +280,13 @@ class HTTP2ServerProtocol(HTTP2Protocol):
 
     def drain(self) -> None:
         """Let the streams that are there finish, take no others, and close then."""
+        for stream in tuple(self.streams.values()):
+            if stream.listener is not None and stream.tunnel is not None:
+                # What is spoken inside of it knows when it is through.
+                stream.tunnel.shut_down()
         if self.draining:
             return
         self.draining = True
-        for stream in tuple(self.streams.values()):
-            if stream.listener is not None and stream.tunnel is not None:
-                # A tunnel has no end of its own.
-                stream.tunnel.shut_down()
         # RFC 9113 section 6.8: requests that are on their way now are served still.
         self.codec.goaway(MAX_STREAM_ID)
         self.codec.ping()

@@ -13,7 +13,7 @@ from interceptor.errors import InterceptorError, RemoteProtocolError, UpstreamEr
 from interceptor.layers.conversation import Conversation
 from interceptor.layers.destinations import RAW
 from interceptor.layers.detect import Tunnel, switch
-from interceptor.layers.failures import ClientGoneError, KilledError
+from interceptor.layers.failures import KilledError, client_gone
 from interceptor.layers.serverside import ServerSide, start
 from interceptor.layers.task import Task, Wakeup
 from interceptor.layers.tcp import TCPLayer
@@ -235,7 +235,7 @@ class MessageExchange:
             if clean and self._pass_ends_reached():
                 self._stop(None)
             else:
-                self._stop(ClientGoneError("the client closed its connection"))
+                self._stop(client_gone(self._context.environment))
         elif clean:
             self.ended(intake)
         else:

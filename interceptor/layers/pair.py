@@ -10,7 +10,7 @@ from twisted.internet.error import ConnectionDone
 
 from interceptor.errors import InterceptorError, LocalProtocolError, UpstreamError
 from interceptor.layers.conversation import Conversation
-from interceptor.layers.failures import ClientGoneError
+from interceptor.layers.failures import ClientGoneError, client_gone
 from interceptor.layers.pairtransport import PairTransport
 from interceptor.layers.protocollayer import ProtocolLayer
 from interceptor.layers.relay import Opener
@@ -321,7 +321,7 @@ class Pair:
         if reason.check(ConnectionDone) or transport.side.read_ended or transport.disconnecting:
             self._end(None)
         elif transport is self._down:
-            self._end(ClientGoneError("the client reset its connection"))
+            self._end(client_gone(self._context.environment, "reset"))
         else:
             self._end(self._server_gone())
         self._close_all()

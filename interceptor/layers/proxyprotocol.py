@@ -12,7 +12,7 @@ from interceptor.errors import OptionsError, RemoteProtocolError
 from interceptor.layers.passthrough import compile_hosts
 from interceptor.model.connections import format_address
 from interceptor.model.wording import shown
-from interceptor.net.sides import Side, SideProtocol
+from interceptor.net.sides import LAST_CALL, Side, SideProtocol
 from interceptor.wire.proxyprotocol import ProxyHeader, ProxyHeaderReader, encode_header
 
 if TYPE_CHECKING:
@@ -125,6 +125,12 @@ class ProxyHeaderProtocol(SideProtocol):
             self._reader.receive_eof()
         except RemoteProtocolError as error:
             self._refuse(error)
+
+    def drain(self) -> None:
+        # What has begun comes in one piece, as a rule, with the request behind it.
+        deadline = self.side.deadline
+        if (deadline.remaining or 0.0) > LAST_CALL:
+            deadline.set(LAST_CALL)
 
     def timed_out(self) -> None:
         self._refuse(RemoteProtocolError("no PROXY header in time", "proxy-header-timeout"))

@@ -224,13 +224,8 @@ class Session(SideProtocol):
         self.side.abort()
 
     def shut_down(self) -> None:
-        """Close the client's connection: at once if it is idle, else after its exchange."""
-        protocol = self.side.protocol
-        drain = getattr(protocol, "drain", None)
-        if drain is not None:
-            drain()
-        else:
-            self.side.close()
+        """End when what is under way is through. Whoever speaks later has to be told again."""
+        self.side.protocol.drain()
 
 
 class ClientSide(Side):

@@ -10,7 +10,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.logger import Logger
 
 from interceptor.errors import HookFailed, InterceptorError
-from interceptor.layers.failures import ClientGoneError
+from interceptor.layers.failures import client_gone
 from interceptor.layers.flowcontrol import FlowTelling, Holding
 from interceptor.layers.joint import (
     HANDSHAKE,
@@ -301,7 +301,7 @@ class TCPExchange(Joint, Holding, FlowTelling):
             # who has said all and is not there for the rest has closed, not failed.
             self._ended(None)
         elif relay.from_client:
-            self._ended(ClientGoneError("the client reset its connection"))
+            self._ended(client_gone(self.context.environment, "reset"))
         else:
             address = format_address(self.flow.server_conn.address)
             self._ended(InterceptorError(f"the connection to {address} was reset", "server-reset"))

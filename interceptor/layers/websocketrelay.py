@@ -10,7 +10,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.logger import Logger
 
 from interceptor.errors import HookFailed, InterceptorError, UpstreamError
-from interceptor.layers.failures import ClientGoneError
+from interceptor.layers.failures import ClientGoneError, client_gone
 from interceptor.layers.flowcontrol import Holding, note_failure
 from interceptor.layers.hooking import run_hook
 from interceptor.layers.websocketpeer import WebSocketPeer
@@ -413,7 +413,7 @@ class WebSocketRelay(Holding):
 
     def _reset(self, peer: WebSocketPeer) -> InterceptorError:
         if peer.from_client:
-            return ClientGoneError("the client reset its connection")
+            return client_gone(self.context.environment, "reset")
         address = format_address(self.flow.server_conn.address)
         return UpstreamError(f"the connection to {address} was reset", "server-reset")
 

@@ -33,6 +33,14 @@ reactor of its own.
 """
 
 
+LAST_CALL: Final = 0.25
+"""Seconds within which a client whose connection rests is thought to send another request.
+
+What is on its way when the proxy stops is served: a connection that was used so lately is not
+closed before that time has passed.
+"""
+
+
 class SideProtocol(Protocol):
     """A protocol that is put on a `Side`, can be replaced by another, and hears of half-closes."""
 
@@ -45,6 +53,12 @@ class SideProtocol(Protocol):
     def read_closed(self) -> None:
         """The peer will send no more. The default treats that as the end of the connection."""
         self.side.close()
+
+    def drain(self) -> None:
+        """The proxy stops: end as soon as nothing is under way. This may be called repeatedly.
+
+        The default goes on: what has no end of its own is given the time that there is.
+        """
 
     def timed_out(self) -> None:
         """The deadline that this protocol set on the side has passed. The default resets."""

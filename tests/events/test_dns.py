@@ -9,6 +9,7 @@ from interceptor.names.streams import MessageReader, frame
 from interceptor.names.wire import with_id
 from interceptor.net.memory import HalfCloseRecorder, RecorderFactory
 from interceptor.net.memorydatagrams import DatagramClient, DatagramServer
+from interceptor.net.sides import LAST_CALL
 from interceptor.testing import EventRecorder, MemoryClient, MemoryProxy
 from tests.events.cases import EventTestCase, Guard, Hooks, Waiting
 from tests.names.test_message import ANSWER, OPT
@@ -632,7 +633,7 @@ class TCPTests(DNSTestCase):
         idle = proxy.client()
         for session in tuple(proxy.environment.sessions):
             session.shut_down()
-        proxy.flush()
+        proxy.advance(LAST_CALL)
         self.assertEqual((client.closed, idle.closed), (False, True))
         waiting.go_on()
         proxy.flush()
@@ -654,7 +655,19 @@ class BoundTests(DNSTestCase):
         proxy, client, server, recorder = self.start()
         server.answer = None
         client.send(ASK)
-        for session in tuple(proxy.environment.sessions):
-            session.shut_down()
+        [session] = proxy.environment.sessions
+        session.shut_down()
+        self.assertEqual(len(proxy.environment.sessions), 1)
+        proxy.environment.overdue = True
+        session.abort()
         self.assertEqual(proxy.environment.sessions, set())
-        self.assertEqual(self.code(recorder), "client-disconnected")
+        self.assertEqual(self.code(recorder), "shutting-down")
+
+    def test_the_proxy_stops_and_the_answer_comes(self):
+        proxy, client, _, recorder = self.with_hooks(dns_request=lambda flow: flow.intercept())
+        client.send(ASK)
+        flow = recorder.arguments("dns_request")[0]
+        [session] = proxy.environment.sessions
+        session.shut_down()
+        flow.resume()
+        self.assertEqual(client.received, [answering(ASK)])

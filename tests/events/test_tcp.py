@@ -326,11 +326,23 @@ class EndTests(TCPTestCase):
         self.assertEqual(recorder.names, ["intercept", "resume"])
 
     def test_shutdown(self):
-        proxy, _client, _origin, recorder = self.tunnel()
-        for session in tuple(proxy.environment.sessions):
+        for ends_in_time in (True, False):
+            proxy, client, origin, recorder = self.tunnel()
+            [session] = proxy.environment.sessions
             session.shut_down()
-        proxy.flush()
-        self.assertEqual(self.ends(recorder), ["tcp_end"])
+            client.send(b"more")
+            self.assertTrue(origin.data.endswith(b"more"))
+            self.assertEqual(self.ends(recorder), [])
+            if ends_in_time:
+                client.end()
+                origin.transport.loseConnection()
+                proxy.flush()
+                self.assertEqual(self.ends(recorder), ["tcp_end"])
+            else:
+                proxy.environment.overdue = True
+                session.abort()
+                proxy.flush()
+                self.assert_failed(recorder, "shutting-down")
 
 
 class FlowTests(TCPTestCase):

@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from interceptor.errors import OptionsError
 from interceptor.layers.proxyprotocol import ProxyProtocol
 from interceptor.model.http import Response
+from interceptor.net.sides import LAST_CALL
 from interceptor.testing import EventRecorder, MemoryClient, MemoryProxy, make_options
 from interceptor.wire.proxyprotocol import encode_header
 from tests.events.cases import GET, OK, EventTestCase, Hooks
@@ -141,6 +142,8 @@ class FromTests(FromCase):
         [session] = proxy.environment.sessions
         session.shut_down()
         proxy.flush()
+        self.assertFalse(client.closed)
+        proxy.advance(LAST_CALL)
         self.assertTrue(client.closed)
         self.assertEqual(proxy.environment.sessions, set())
         self.assertEqual(recorder.names, [])

@@ -352,5 +352,8 @@ class BadInputTests(SOCKSTestCase):
         [session] = proxy.environment.sessions
         session.shut_down()
         proxy.flush()
+        self.assertFalse(client.closed)
+        session.abort()
+        proxy.flush()
         self.assertTrue(client.closed)
         self.assertEqual(proxy.environment.sessions, set())
