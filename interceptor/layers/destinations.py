@@ -7,8 +7,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from interceptor.errors import ModeError
-from interceptor.layers.passthrough import compile_hosts
 from interceptor.model.modes import SCHEMES
+from interceptor.model.patterns import compile_patterns
 from interceptor.model.wording import did_you_mean, shown
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def named_layer(
     return None
 
 
-_compiled = lru_cache(maxsize=64)(compile_hosts)
+_compiled = lru_cache(maxsize=64)(compile_patterns)
 
 
 def _names(context: Context, server: ServerSide | None, destination: Destination) -> list[str]:

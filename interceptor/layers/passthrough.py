@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
-from interceptor.errors import OptionsError
+from interceptor.model.patterns import compile_patterns
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
@@ -37,9 +36,9 @@ class Passthrough:
 
     def configure(self, options: Options) -> None:
         """Follow the options. Raises `OptionsError` for a faulty expression."""
-        self._ignored = compile_hosts("ignore_hosts", options.ignore_hosts)
-        self._allowed = compile_hosts("allow_hosts", options.allow_hosts)
-        self._raw = compile_hosts("tcp_hosts", options.tcp_hosts)
+        self._ignored = compile_patterns("ignore_hosts", options.ignore_hosts)
+        self._allowed = compile_patterns("allow_hosts", options.allow_hosts)
+        self._raw = compile_patterns("tcp_hosts", options.tcp_hosts)
         self._learns = options.tls_passthrough_learn
         self._ttl = options.tls_passthrough_ttl
 
@@ -109,17 +108,3 @@ class Passthrough:
         """Forget everything that was learned."""
         self.share(None, 0)
         self._learned.clear()
-
-
-def compile_hosts(option: str, patterns: Sequence[str]) -> tuple[re.Pattern[str], ...]:
-    """Compile the expressions of an option that names hosts; case is ignored.
-
-    Raises `OptionsError`.
-    """
-    compiled = []
-    for pattern in patterns:
-        try:
-            compiled.append(re.compile(pattern, re.IGNORECASE))
-        except re.error as error:
-            raise OptionsError(f"option `{option}`: {pattern!r}: {error}") from error
-    return tuple(compiled)

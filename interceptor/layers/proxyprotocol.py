@@ -9,8 +9,8 @@ from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 
 from interceptor.errors import OptionsError, RemoteProtocolError
-from interceptor.layers.passthrough import compile_hosts
 from interceptor.model.connections import format_address
+from interceptor.model.patterns import compile_patterns
 from interceptor.model.wording import shown
 from interceptor.net.sides import LAST_CALL, Side, SideProtocol
 from interceptor.wire.proxyprotocol import ProxyHeader, ProxyHeaderReader, encode_header
@@ -36,7 +36,7 @@ class ProxyProtocol:
     def configure(self, options: Options) -> None:
         """Follow the options. Raises `OptionsError`."""
         trusted = tuple(_trusted(entry) for entry in options.proxy_protocol_from)
-        self._hosts = compile_hosts("proxy_protocol_to", options.proxy_protocol_to)
+        self._hosts = compile_patterns("proxy_protocol_to", options.proxy_protocol_to)
         self._version = int(options.proxy_protocol_version.removeprefix("v"))
         self._trusted = trusted
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import re
-from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from interceptor.errors import OptionsError, TLSError
+from interceptor.model.patterns import compile_patterns
 from interceptor.net.authority import Authority
 from interceptor.net.customcerts import CustomCertificates
 from interceptor.net.keylog import KeyLog
@@ -77,8 +76,8 @@ class Handshakes:
             "tls1.0", options.tls_version_server_max, options.ciphers_server, legacy=True
         )
         self._insecure = options.ssl_insecure
-        self._insecure_hosts = _compile("ssl_insecure_hosts", options.ssl_insecure_hosts)
-        self._legacy_hosts = _compile("tls_legacy_hosts", options.tls_legacy_hosts)
+        self._insecure_hosts = compile_patterns("ssl_insecure_hosts", options.ssl_insecure_hosts)
+        self._legacy_hosts = compile_patterns("tls_legacy_hosts", options.tls_legacy_hosts)
         self._certificates = _ClientCertificates(options.client_certs)
 
     def prepare(self) -> None:
@@ -215,13 +214,3 @@ def _profile(options: Options, side: str) -> TLSProfile:
             f"`tls_version_{side}_max` ({maximum})"
         )
     return TLSProfile(minimum, maximum, getattr(options, f"ciphers_{side}"))
-
-
-def _compile(option: str, patterns: Sequence[str]) -> tuple[re.Pattern[str], ...]:
-    compiled = []
-    for pattern in patterns:
-        try:
-            compiled.append(re.compile(pattern, re.IGNORECASE))
-        except re.error as error:
-            raise OptionsError(f"option `{option}`: {pattern!r}: {error}") from error
-    return tuple(compiled)
