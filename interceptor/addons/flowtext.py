@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from interceptor.filters.content import body_length, decoded_head
 from interceptor.filters.operators import flow_duration
@@ -16,6 +16,7 @@ from interceptor.model.connections import format_address
 from interceptor.model.secrets import mask_url
 
 if TYPE_CHECKING:
+    from interceptor.model.connectionflow import ConnectionFlow
     from interceptor.model.flow import Flow, HTTPFlow
     from interceptor.model.headers import Headers
     from interceptor.model.http import Request, Response
@@ -169,23 +170,18 @@ def udp_summary(flow: UDPFlow, style: Style = PLAIN) -> str:
 
 def _relayed(word: str, reason: str, flow: TCPFlow | UDPFlow, style: Style) -> str:
     client, server = format_address(flow.client_conn.address), _server(flow)
-    fields = (
-        f"{style.dim}{client}{style.end} {style.strong}{word}{style.end} {server} {reason} "
-        f"{size_text(flow.bytes_from_client)} {size_text(flow.bytes_from_server)}"
-    )
-    end = flow.timestamp_end
-    if end is None:
-        return f"{fields} -{error_text(flow, style)}"
-    duration = milliseconds_text(max(0.0, end - flow.timestamp_created))
-    return f"{fields} {duration}{error_text(flow, style)}"
+    fields = f"{style.dim}{client}{style.end} {style.strong}{word}{style.end} {server} {reason}"
+    return _with_totals(fields, flow, style)
 
 
 def protocol_summary(flow: MessageFlow, style: Style = PLAIN) -> str:
     """Client, protocol, server, messages and bytes from either peer, milliseconds."""
-    fields = (
-        f"{_protocol(flow, style)} {flow.messages_from_client} {flow.messages_from_server} "
-        f"{size_text(flow.bytes_from_client)} {size_text(flow.bytes_from_server)}"
-    )
+    counts = f"{flow.messages_from_client} {flow.messages_from_server}"
+    return _with_totals(f"{_protocol(flow, style)} {counts}", flow, style)
+
+
+def _with_totals(fields: str, flow: ConnectionFlow[Any], style: Style) -> str:
+    fields += f" {size_text(flow.bytes_from_client)} {size_text(flow.bytes_from_server)}"
     end = flow.timestamp_end
     if end is None:
         return f"{fields} -{error_text(flow, style)}"
