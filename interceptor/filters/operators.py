@@ -213,30 +213,27 @@ def _host(flow: Flow) -> str | None:
 # request really goes as well, so that no rule is evaded by lying there.
 
 
-def _url(pattern: str) -> Predicate:
-    search = re.compile(pattern, re.IGNORECASE).search
+def _searches(real: str, shown: str) -> Callable[[str], Predicate]:
+    """Search the attribute of a request that is true, the one that is shown, or a DNS name."""
 
-    def predicate(flow: Flow) -> bool:
-        request = _request(flow)
-        if request is None:
-            name = _dns_name(flow)
-            return name is not None and search(name) is not None
-        return search(request.url) is not None or search(request.pretty_url) is not None
+    def build(pattern: str) -> Predicate:
+        search = re.compile(pattern, re.IGNORECASE).search
 
-    return predicate
+        def predicate(flow: Flow) -> bool:
+            request = _request(flow)
+            if request is None:
+                name = _dns_name(flow)
+                return name is not None and search(name) is not None
+            if search(getattr(request, real)) is not None:
+                return True
+            return search(getattr(request, shown)) is not None
+
+        return predicate
+
+    return build
 
 
-def _domain(pattern: str) -> Predicate:
-    search = re.compile(pattern, re.IGNORECASE).search
-
-    def predicate(flow: Flow) -> bool:
-        request = _request(flow)
-        if request is None:
-            name = _dns_name(flow)
-            return name is not None and search(name) is not None
-        return search(request.host) is not None or search(request.pretty_host) is not None
-
-    return predicate
+_url, _domain = _searches("url", "pretty_url"), _searches("host", "pretty_host")
 
 
 def _address(connection: Connection | None) -> str | None:
