@@ -63,6 +63,27 @@ class Connection:
     timestamp_tls_setup: float | None
     timestamp_end: float | None
 
+    def __init__(
+        self,
+        address: Address | None,
+        ip_address: Address | None = None,
+        timestamp_start: float | None = None,
+    ) -> None:
+        self.address = address
+        self.ip_address = ip_address
+        self.timestamp_start = timestamp_start
+        self.timestamp_tls_setup = None
+        self.timestamp_end = None
+        self.tls_established = False
+        self.tls_error = None
+        self.sni = None
+        self.alpn = None
+        self.cipher_name = None
+        self.tls_version = None
+        self.clientcert = None
+        self.error = None
+        self._id = None
+
     @property
     def id(self) -> str:
         """A random UUID, made when first asked for."""
@@ -125,24 +146,11 @@ class ClientConnection(Connection):
         sockname: Address | None = None,
         timestamp_start: float | None = None,
     ) -> None:
-        self.address = address
-        self.ip_address = address
+        super().__init__(address, address, timestamp_start)
         self.sockname = sockname
         self.proxy_address = None
-        self.timestamp_start = timestamp_start
-        self.timestamp_tls_setup = None
-        self.timestamp_end = None
-        self.tls_established = False
-        self.tls_error = None
-        self.sni = None
-        self.alpn = None
-        self.cipher_name = None
-        self.tls_version = None
-        self.clientcert = None
-        self.error = None
         self.principal = None
         self.proxy_mode = "regular"
-        self._id = None
 
     def connected(self) -> bool:
         """Return whether the connection is open."""
@@ -174,25 +182,12 @@ class ServerConnection(Connection):
     timestamp_tcp_setup: float | None
 
     def __init__(self, address: Address | None = None) -> None:
-        self.address = address
-        self.ip_address = None
+        super().__init__(address)
         self.source_address = None
         self.via = None
-        self.timestamp_start = None
         self.timestamp_tcp_setup = None
-        self.timestamp_tls_setup = None
-        self.timestamp_end = None
-        self.tls_established = False
-        self.tls_error = None
-        self.sni = None
-        self.alpn = None
-        self.cipher_name = None
-        self.tls_version = None
-        self.clientcert = None
         self.cert = None
         self.ssl_verification_error = None
-        self.error = None
-        self._id = None
 
     def connected(self) -> bool:
         """Return whether the connection was made and is still open."""
