@@ -128,13 +128,7 @@ class HTTP2ClientCodec(HTTP2Codec):
             self._discard_block(block)
             return None
         if stream.ended:
-            self._discard_block(block)
-            return self._stream_fault(
-                stream_id,
-                frames.STREAM_CLOSED,
-                "a head came after the end of the stream",
-                "h2-stream-closed",
-            )
+            return self._late_head(stream_id, block)
         try:
             if stream.final_head:
                 return self._on_trailers(stream_id, stream, block, ends)

@@ -77,23 +77,18 @@ class HTTP2Limits:
 
     def settings_for_clients(self, connect_protocol: bool) -> Settings:
         """Return the settings that a client is shown."""
-        settings = [
-            (MAX_CONCURRENT_STREAMS, self.concurrent_streams),
-            (INITIAL_WINDOW_SIZE, self.initial_window),
-            (MAX_HEADER_LIST_SIZE, self.header_list_size),
-        ]
-        if self.table_size != DEFAULT_TABLE_SIZE:
-            settings.append((HEADER_TABLE_SIZE, self.table_size))
-        if self.frame_size != DEFAULT_FRAME_SIZE:
-            settings.append((MAX_FRAME_SIZE, self.frame_size))
+        settings = self._settings((MAX_CONCURRENT_STREAMS, self.concurrent_streams))
         if connect_protocol:
             settings.append((ENABLE_CONNECT_PROTOCOL, 1))
         return tuple(settings)
 
     def settings_for_servers(self) -> Settings:
         """Return the settings that a server is shown, where no client's are mirrored."""
+        return tuple(self._settings((ENABLE_PUSH, 0)))
+
+    def _settings(self, first: tuple[int, int]) -> list[tuple[int, int]]:
         settings = [
-            (ENABLE_PUSH, 0),
+            first,
             (INITIAL_WINDOW_SIZE, self.initial_window),
             (MAX_HEADER_LIST_SIZE, self.header_list_size),
         ]
@@ -101,7 +96,7 @@ class HTTP2Limits:
             settings.append((HEADER_TABLE_SIZE, self.table_size))
         if self.frame_size != DEFAULT_FRAME_SIZE:
             settings.append((MAX_FRAME_SIZE, self.frame_size))
-        return tuple(settings)
+        return settings
 
 
 class Budget:

@@ -446,6 +446,16 @@ class HTTP2Reader(HTTP2Control):
         except HeaderListTooLargeError:
             pass
 
+    def _late_head(self, stream_id: int, block: bytes) -> StreamReset:
+        """A block of fields came on a stream that the peer has ended."""
+        self._discard_block(block)
+        return self._stream_fault(
+            stream_id,
+            frames.STREAM_CLOSED,
+            "a head came after the end of the stream",
+            "h2-stream-closed",
+        )
+
     def _too_large(self, stream_id: int, error: HeaderListTooLargeError) -> StreamReset:
         if error.too_many:
             fault = self._fault(str(error), "too-many-fields")

@@ -175,13 +175,7 @@ class HTTP2ServerCodec(HTTP2Codec):
 
     def _on_trailers(self, stream_id: int, stream: Stream, block: bytes, ends: bool) -> Any:
         if stream.ended:
-            self._discard_block(block)
-            return self._stream_fault(
-                stream_id,
-                frames.STREAM_CLOSED,
-                "a head came after the end of the stream",
-                "h2-stream-closed",
-            )
+            return self._late_head(stream_id, block)
         try:
             entries = self._decode(block)
             if not ends or stream.method == b"CONNECT":
