@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import (
-    ItemsView,
-    Iterable,
-    Iterator,
-    KeysView,
-    Mapping,
-    MutableMapping,
-    ValuesView,
-)
-from typing import Any, Literal, overload
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from interceptor.model.multiviews import MultiViews, put_values
 
 Field = tuple[bytes, bytes]
 """One field line: its name in the case it came in, and its value without outer white space."""
@@ -60,7 +54,7 @@ def check_value(name: str | bytes, value: str | bytes) -> bytes:
     return data
 
 
-class Headers(MutableMapping[str, str]):
+class Headers(MultiViews[str, str]):
     """Header fields in the order, case and bytes in which they came.
 
     As a mapping it is text: names in any case, values decoded as UTF-8 with ``surrogateescape``, so
@@ -173,41 +167,8 @@ class Headers(MutableMapping[str, str]):
     def __bool__(self) -> bool:
         return bool(self._fields)
 
-    @overload
-    def keys(self, multi: Literal[False] = False) -> KeysView[str]: ...
-
-    @overload
-    def keys(self, multi: Literal[True]) -> list[str]: ...
-
-    def keys(self, multi: bool = False) -> KeysView[str] | list[str]:
-        """Return the names: each once, or with ``multi`` one for every field."""
-        if multi:
-            return [_to_str(name) for name, _ in self._fields]
-        return super().keys()
-
-    @overload
-    def values(self, multi: Literal[False] = False) -> ValuesView[str]: ...
-
-    @overload
-    def values(self, multi: Literal[True]) -> list[str]: ...
-
-    def values(self, multi: bool = False) -> ValuesView[str] | list[str]:
-        """Return the values: joined per name, or with ``multi`` one for every field."""
-        if multi:
-            return [_to_str(value) for _, value in self._fields]
-        return super().values()
-
-    @overload
-    def items(self, multi: Literal[False] = False) -> ItemsView[str, str]: ...
-
-    @overload
-    def items(self, multi: Literal[True]) -> list[tuple[str, str]]: ...
-
-    def items(self, multi: bool = False) -> ItemsView[str, str] | list[tuple[str, str]]:
-        """Return (name, value) pairs: joined per name, or with ``multi`` one for every field."""
-        if multi:
-            return [(_to_str(name), _to_str(value)) for name, value in self._fields]
-        return super().items()
+    def _pairs(self) -> list[tuple[str, str]]:
+        return [(_to_str(name), _to_str(value)) for name, value in self._fields]
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Headers):
@@ -233,18 +194,11 @@ class Headers(MutableMapping[str, str]):
         Fields that are already there keep their places and the case of their names; surplus ones
         are removed and missing ones appended.
         """
-        wanted = _to_bytes(name).lower()
-        left = [check_value(name, value) for value in values]
-        left.reverse()
-        fields = []
-        for field in self._fields:
-            if field[0].lower() != wanted:
-                fields.append(field)
-            elif left:
-                fields.append((field[0], left.pop()))
+        checked = [check_value(name, value) for value in values]
+        fields, left = put_values(self._fields, bytes.lower, _to_bytes(name).lower(), checked)
         if left:
-            checked = check_name(name)
-            fields.extend((checked, value) for value in reversed(left))
+            added = check_name(name)
+            fields += [(added, value) for value in left]
         self._fields = tuple(fields)
         self._raw = None
 

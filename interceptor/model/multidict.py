@@ -3,20 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import (
-    Callable,
-    ItemsView,
-    Iterable,
-    Iterator,
-    KeysView,
-    Mapping,
-    MutableMapping,
-    ValuesView,
-)
-from typing import Any, Literal, TypeVar, overload
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
-K = TypeVar("K")
-V = TypeVar("V")
+from interceptor.model.multiviews import K, MultiViews, V, put_values
 
 Pairs = Mapping[K, V] | Iterable[tuple[K, V]]
 """What a multi-map may be made from; a multi-map as well as any mapping counts as Mapping."""
@@ -31,7 +21,7 @@ def pairs_of(value: Pairs[K, V]) -> tuple[tuple[K, V], ...]:
     return tuple((key, item) for key, item in value)
 
 
-class MultiMap(MutableMapping[K, V]):
+class MultiMap(MultiViews[K, V]):
     """A mapping over ``fields``, a tuple of (key, value) pairs.
 
     Reading a key gives its first value; assigning to it replaces all of them by one.
@@ -81,17 +71,8 @@ class MultiMap(MutableMapping[K, V]):
         Pairs that are already there keep their places; surplus ones are removed and missing ones
         appended.
         """
-        wanted = self._fold(key)
-        left = list(values)
-        left.reverse()
-        fields: list[tuple[K, V]] = []
-        for name, value in self.fields:
-            if self._fold(name) != wanted:
-                fields.append((name, value))
-            elif left:
-                fields.append((name, left.pop()))
-        fields.extend((key, value) for value in reversed(left))
-        self.fields = tuple(fields)
+        fields, left = put_values(self.fields, self._fold, self._fold(key), values)
+        self.fields = (*fields, *[(key, value) for value in left])
 
     def __setitem__(self, key: K, value: V) -> None:
         self.set_all(key, [value])
@@ -116,41 +97,8 @@ class MultiMap(MutableMapping[K, V]):
     def clear(self) -> None:
         self.fields = ()
 
-    @overload
-    def keys(self, multi: Literal[False] = False) -> KeysView[K]: ...
-
-    @overload
-    def keys(self, multi: Literal[True]) -> list[K]: ...
-
-    def keys(self, multi: bool = False) -> KeysView[K] | list[K]:
-        """Return the keys: each once, or with ``multi`` one for every pair."""
-        if multi:
-            return [name for name, _ in self.fields]
-        return super().keys()
-
-    @overload
-    def values(self, multi: Literal[False] = False) -> ValuesView[V]: ...
-
-    @overload
-    def values(self, multi: Literal[True]) -> list[V]: ...
-
-    def values(self, multi: bool = False) -> ValuesView[V] | list[V]:
-        """Return the values: the first of each key, or with ``multi`` all of them."""
-        if multi:
-            return [value for _, value in self.fields]
-        return super().values()
-
-    @overload
-    def items(self, multi: Literal[False] = False) -> ItemsView[K, V]: ...
-
-    @overload
-    def items(self, multi: Literal[True]) -> list[tuple[K, V]]: ...
-
-    def items(self, multi: bool = False) -> ItemsView[K, V] | list[tuple[K, V]]:
-        """Return the pairs: the first of each key, or with ``multi`` all of them."""
-        if multi:
-            return list(self.fields)
-        return super().items()
+    def _pairs(self) -> tuple[tuple[K, V], ...]:
+        return self.fields
 
     def copy(self) -> MultiDict[K, V]:
         """Return an independent copy, which is written back nowhere."""
