@@ -250,11 +250,10 @@ def serve(options: Options, gather: Callable[[], Options] | None = None) -> int:
     ``gather`` gives the options anew when SIGHUP asks for that. Gives 0 after a clean stop. What
     keeps it from starting is raised.
     """
-    from twisted.internet import reactor
-
     from interceptor.garbage import settle
     from interceptor.reloading import Reloader, hangup_means_end
 
+    reactor = _reactor()
     service = _service(options, reactor, _announce)
     reload = None
     if gather is not None and not hangup_means_end():
@@ -282,12 +281,11 @@ def serve_with(command: Sequence[str], options: Options) -> int:
     """
     from contextlib import redirect_stdout
 
-    from twisted.internet import reactor
-
     from interceptor.errors import WorkersError
     from interceptor.garbage import settle
     from interceptor.launch.run import CommandRun
 
+    reactor = _reactor()
     if options.workers > 1:
         raise WorkersError("a command has a proxy of one process: `workers` cannot be more")
     announce = _announce if options.log_level in ("debug", "info") else lambda line: None
@@ -298,6 +296,19 @@ def serve_with(command: Sequence[str], options: Options) -> int:
             return Foreground(service, reactor, run, when_started=settle).run()
     finally:
         run.close()
+
+
+def _reactor() -> Any:
+    """Give the program's reactor: our own where the system has epoll, else Twisted's choice."""
+    import select
+
+    if hasattr(select, "epoll"):
+        from interceptor.net.reactor import install
+
+        install()
+    from twisted.internet import reactor
+
+    return reactor
 
 
 def _service(options: Options, reactor: Any, announce: Callable[[str], object]) -> Any:

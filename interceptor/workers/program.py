@@ -27,7 +27,7 @@ def main() -> None:
     """Run a worker; the arguments are its number and the module of the reactor."""
     number, chosen = int(sys.argv[1]), sys.argv[2]
     sys.argv[1:] = []
-    if chosen.startswith("twisted.internet."):
+    if chosen.startswith(("twisted.internet.", "interceptor.net.")):
         install = getattr(importlib.import_module(chosen), "install", None)
         if install is not None:
             install()
