@@ -177,9 +177,11 @@ def open_lab(effort: Effort) -> Iterator[Lab]:
 
 def child_environment(environment: Mapping[str, str], home: Path) -> dict[str, str]:
     """Return ``environment`` without what would make one user's figures differ from another's."""
+    # An installed program has bytecode: without, starting is mostly compiling.
+    dropped = ("INTERCEPTOR_", "PYTHONDONTWRITEBYTECODE")
     kept = {
         name: value
         for name, value in environment.items()
-        if not name.startswith("INTERCEPTOR_") and not name.lower().endswith("_proxy")
+        if not name.startswith(dropped) and not name.lower().endswith("_proxy")
     }
     return kept | {"HOME": str(home)}

@@ -568,10 +568,46 @@ class LazinessTests(SynchronousTestCase):
             capture_output=True,
             text=True,
             check=True,
-            timeout=30,
+            timeout=120,
         )
-        return {name.partition(".")[0] for name in ended.stderr.split()}
+        return set(ended.stderr.split())
 
     def test_help_and_the_options_need_no_twisted(self):
         for arguments in (["--help"], ["run", "--help"], ["--version"], ["options"]):
             self.assertNotIn("twisted", self.imported(*arguments))
+
+    def test_a_proxy_that_nobody_uses_yet_needs_http_and_tls_only(self):
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        script = folder / "end.py"
+        script.write_text(
+            "from interceptor import ctx\n\n\ndef running():\n    ctx.master.shutdown()\n"
+        )
+        listen = ("-m", "regular@127.0.0.1:0", "-m", "reverse:redis://127.0.0.1@127.0.0.1:0")
+        imported = self.imported("run", *listen, "-s", str(script), "--set", f"confdir={folder}")
+        self.assertIn("interceptor.layers.http1", imported)
+        self.assertIn("interceptor.net.tls", imported)
+        unwanted = {
+            "email.policy",
+            "h2",
+            "interceptor.layers.dns",
+            "interceptor.layers.eventstream",
+            "interceptor.layers.http2connection",
+            "interceptor.layers.messageexchange",
+            "interceptor.layers.pair",
+            "interceptor.layers.socks5",
+            "interceptor.layers.starttls",
+            "interceptor.layers.tcp",
+            "interceptor.layers.transparent",
+            "interceptor.layers.udp",
+            "interceptor.names",
+            "interceptor.wire.proxyprotocol",
+            "interceptor.wire.redis",
+            "interceptor.wire.smtp",
+            "interceptor.wire.socks5client",
+            "interceptor.wire.starttls",
+            "interceptor.wire.websockethandshake",
+            "interceptor.workers",
+            "twisted.names",
+        }
+        self.assertEqual(unwanted & imported, set())

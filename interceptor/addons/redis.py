@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from zope.interface import Interface, taggedValue
 
 from interceptor.layers.messages import MessageLayer
-from interceptor.wire.redis import RedisCodec
 
 if TYPE_CHECKING:
     from interceptor.hooks.loader import Loader
     from interceptor.model.messageflow import MessageFlow
+    from interceptor.wire.messagecodec import MessageCodec
 
 
 class IRedisHooks(Interface):
@@ -65,9 +65,15 @@ class RedisLayer(MessageLayer):
 
     name = "redis"
     title = "Redis"
-    codec = RedisCodec
     hooks = IRedisHooks
     port = tls_port = 6379
+
+    @staticmethod
+    def codec() -> MessageCodec:
+        """Return what reads and writes it, which is not loaded before somebody speaks it."""
+        from interceptor.wire.redis import RedisCodec
+
+        return RedisCodec()
 
 
 def load(loader: Loader) -> None:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from zope.interface import Interface, taggedValue
 
 from interceptor.layers.messages import MessageLayer
-from interceptor.wire.smtp import SMTPCodec
 
 if TYPE_CHECKING:
     from interceptor.hooks.loader import Loader
     from interceptor.model.messageflow import MessageFlow
+    from interceptor.wire.messagecodec import MessageCodec
 
 
 class ISMTPHooks(Interface):
@@ -72,11 +72,17 @@ class SMTPLayer(MessageLayer):
 
     name = "smtp"
     title = "SMTP"
-    codec = SMTPCodec
     hooks = ISMTPHooks
     port = 25
     tls_port = 465
     server_first = True
+
+    @staticmethod
+    def codec() -> MessageCodec:
+        """Return what reads and writes it, which is not loaded before somebody speaks it."""
+        from interceptor.wire.smtp import SMTPCodec
+
+        return SMTPCodec()
 
 
 def load(loader: Loader) -> None:

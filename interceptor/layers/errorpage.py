@@ -6,7 +6,7 @@ import re
 
 from interceptor.model.http import Response
 
-_UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa0-\ud7ff\ue000-\U0010ffff]")
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def error_response(status: int, code: str, message: str) -> Response:

@@ -18,7 +18,6 @@ from interceptor.layers.buffering import (
     response_streams,
 )
 from interceptor.layers.errorpage import error_response
-from interceptor.layers.eventstream import event_relay
 from interceptor.layers.failures import (
     BodyTooLargeError,
     KilledError,
@@ -468,6 +467,8 @@ class HTTPExchange(FlowSteering):
             await self._fire(self._hooks.response)
 
     def _event_relay(self, server: Any) -> Relay | None:
+        from interceptor.layers.eventstream import event_relay
+
         environment = self._layer.context.environment
         way = (server, self._stream, self.flow)
         return event_relay(*way, environment, self._settings, self._attend_if_asked, self._fire)

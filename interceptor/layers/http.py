@@ -24,12 +24,10 @@ from interceptor.layers.proxyauth import (
     ProxyAuthRequiredError,
     basic_credentials,
 )
-from interceptor.layers.tcp import TCPLayer
 from interceptor.model.connections import ServerConnection, format_address
 from interceptor.model.flow import Error, HTTPFlow
 from interceptor.model.headers import Headers
 from interceptor.model.http import Request
-from interceptor.wire.websockethandshake import names_websocket
 
 if TYPE_CHECKING:
     from interceptor.interfaces import IServerStream
@@ -140,6 +138,9 @@ class HTTPLayer(Layer):
 
     def _upgrade_kind(self, request: Request, upgrade: bytes) -> type[HTTPExchange]:
         """Return what serves a request for another protocol."""
+        # Most programs never meet a WebSocket.
+        from interceptor.wire.websockethandshake import names_websocket
+
         if not names_websocket(upgrade):
             if request.method_bytes == b"CONNECT":
                 raise RemoteProtocolError(
@@ -148,7 +149,6 @@ class HTTPLayer(Layer):
                     501,
                 )
             return HTTPExchange
-        # Most programs never meet a WebSocket.
         from interceptor.layers.websocketupgrade import WebSocketExchange
 
         return WebSocketExchange
@@ -227,6 +227,8 @@ class HTTPLayer(Layer):
         context = self.context if stream.tunnel is None else stream.tunnel.context
         layer: Layer
         if exchange.flow.websocket is None:
+            from interceptor.layers.tcp import TCPLayer
+
             layer = TCPLayer(context, side)
         else:
             layer = cast("WebSocketExchange", exchange).websocket_layer(context, side)

@@ -1,10 +1,8 @@
-"""Which listener for UDP a mode has."""
+"""Which listener for UDP a mode has. They are loaded when they are made: few proxies need any."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-
-from interceptor.layers.udp import UDPListener
 
 if TYPE_CHECKING:
     from interceptor.layers.datagrams import DatagramListener
@@ -15,8 +13,9 @@ if TYPE_CHECKING:
 def datagram_listener(environment: Environment, mode: ModeSpec) -> DatagramListener:
     """Return what takes the datagrams of a mode's clients."""
     if mode.kind == "dns":
-        # What knows the records of DNS takes a while to load, and few proxies need it.
         from interceptor.layers.dns import DNSListener
 
         return DNSListener(environment, mode)
+    from interceptor.layers.udp import UDPListener
+
     return UDPListener(environment, mode)

@@ -17,7 +17,6 @@ from interceptor.net.sides import Side, SideProtocol
 from interceptor.wire.connectclient import ConnectClient, basic
 from interceptor.wire.framing import wanted_upgrade
 from interceptor.wire.httpwrite import encode_authority
-from interceptor.wire.socks5client import AddressRefusedError, Socks5Client
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -218,6 +217,8 @@ async def _by_socks(
     assert server_conn.address is not None
     _, port = server_conn.address
     credentials = session.environment.next_hops.credentials(hop, session.mode)
+    from interceptor.wire.socks5client import AddressRefusedError, Socks5Client
+
     *others, last = [Socks5Client(host, port, credentials) for host in hosts]
     for codec in others:
         try:

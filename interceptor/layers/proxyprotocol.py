@@ -13,7 +13,6 @@ from interceptor.model.connections import format_address
 from interceptor.model.patterns import compile_patterns
 from interceptor.model.wording import shown
 from interceptor.net.sides import LAST_CALL, Side, SideProtocol
-from interceptor.wire.proxyprotocol import ProxyHeader, ProxyHeaderReader, encode_header
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from interceptor.layers.environment import Environment
     from interceptor.model.connections import Address, ClientConnection
     from interceptor.model.options import Options
+    from interceptor.wire.proxyprotocol import ProxyHeader
 
 _Network = IPv4Network | IPv6Network | None
 
@@ -66,6 +66,9 @@ class ProxyProtocol:
         name = f"{address[0]}:{address[1]}"
         if not any(pattern.search(name) for pattern in self._hosts):
             return b""
+        # Few proxies stand before or behind somebody who speaks it.
+        from interceptor.wire.proxyprotocol import encode_header
+
         return encode_header(self._version, client_conn.address, client_conn.sockname)
 
 
@@ -97,6 +100,8 @@ class ProxyHeaderProtocol(SideProtocol):
         peer: Address,
         done: Callable[[ProxyHeader, bytes], None],
     ) -> None:
+        from interceptor.wire.proxyprotocol import ProxyHeaderReader
+
         self._environment = environment
         self._peer = peer
         self._done = done

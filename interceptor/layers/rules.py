@@ -1,4 +1,7 @@
-"""The default policy: which layer comes next. A ``next_layer`` hook may always decide otherwise."""
+"""The default policy: which layer comes next. A ``next_layer`` hook may always decide otherwise.
+
+All but HTTP and TLS is loaded when it is first met: most programs never meet most of it.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +11,11 @@ from typing import TYPE_CHECKING
 from zope.interface import moduleProvides
 
 from interceptor.interfaces import IRules
-from interceptor.layers.backends import BackendHTTPLayer, BackendTLSLayer
 from interceptor.layers.destinations import RAW, by_name, mode_destination, named_layer
 from interceptor.layers.detect import http_agreed
 from interceptor.layers.http import HTTPLayer, NotTLSLayer
-from interceptor.layers.socks5 import SOCKS5Layer
-from interceptor.layers.starttls import StartTLSLayer
-from interceptor.layers.tcp import TCPLayer
 from interceptor.layers.tls import TLSLayer
 from interceptor.model.modes import DNS_PORT
-from interceptor.names.streams import looks_like_request
 from interceptor.wire.tlshello import looks_like_tls
 
 if TYPE_CHECKING:
@@ -54,12 +52,14 @@ def first_layer(context: Context, data: bytes) -> Layer | None:
         if tls is None:
             return None
         if tls:
-            return BackendTLSLayer(context) if named else TLSLayer(context, destination)
+            return _backend_tls_layer(context) if named else TLSLayer(context, destination)
     if named and not _perhaps_http2(data):
-        return BackendHTTPLayer(context)
+        return _backend_http_layer(context)
     if mode.kind == "dns":
         return _dns_layer(context)
     if mode.kind == "socks5" or (mode.kind == "auto" and data[0] in _SOCKS):
+        from interceptor.layers.socks5 import SOCKS5Layer
+
         return SOCKS5Layer(context)
     if _perhaps_http2(data):
         return None
@@ -80,7 +80,7 @@ def tunnel_layer(
         return None
     if chosen is None and _HTTP.match(data):
         if _ignored(context, server, destination):
-            return TCPLayer(context, server, destination)
+            return _tcp_layer(context, server, destination)
         if destination[0] == b"http" and destination[2] == _HTTPS_PORT:
             return NotTLSLayer(context, destination, server=server)
         return _http_layer(context, server, destination)
@@ -90,6 +90,8 @@ def tunnel_layer(
     if tls is None or (chosen is None and _PERHAPS_HTTP.match(data)):
         return None
     if destination[2] == DNS_PORT and not _ignored(context, server, destination):
+        from interceptor.names.streams import looks_like_request
+
         dns = looks_like_request(data)
         if dns is None:
             return None
@@ -101,10 +103,31 @@ def tunnel_layer(
 def _dns_layer(
     context: Context, server: ServerSide | None = None, destination: Destination | None = None
 ) -> Layer:
-    # What knows the records of DNS takes a while to load, and few proxies need it.
     from interceptor.layers.dns import DNSLayer
 
     return DNSLayer(context, server, destination)
+
+
+def _tcp_layer(context: Context, server: ServerSide | None, destination: Destination) -> Layer:
+    from interceptor.layers.tcp import TCPLayer
+
+    return TCPLayer(context, server, destination)
+
+
+def _backend_http_layer(
+    context: Context, destination: Destination | None = None, server: ServerSide | None = None
+) -> Layer:
+    from interceptor.layers.backends import BackendHTTPLayer
+
+    return BackendHTTPLayer(context, destination, server=server)
+
+
+def _backend_tls_layer(
+    context: Context, destination: Destination | None = None, server: ServerSide | None = None
+) -> Layer:
+    from interceptor.layers.backends import BackendTLSLayer
+
+    return BackendTLSLayer(context, destination, server)
 
 
 def _perhaps_http2(data: bytes) -> bool:
@@ -133,15 +156,14 @@ def _raw_layer(
         if tls:
             if encrypted:
                 return TLSLayer(context, (b"tls", *destination[1:]), server)
-            kind = BackendTLSLayer if named else TLSLayer
-            return kind(context, destination, server)
+            return (_backend_tls_layer if named else TLSLayer)(context, destination, server)
         if named and not encrypted:
             if _HTTP.match(data):
-                return BackendHTTPLayer(context, destination, server=server)
+                return _backend_http_layer(context, destination, server)
             if _PERHAPS_HTTP.match(data):
                 return None
     if encrypted:
-        return TCPLayer(context, server, destination)
+        return _tcp_layer(context, server, destination)
     return relay_layer(context, server, destination)
 
 
@@ -156,7 +178,7 @@ def relay_layer(context: Context, server: ServerSide | None, destination: Destin
         return named
     if http_agreed(context, destination):
         return _http_layer(context, server, destination)
-    return TCPLayer(context, server, destination)
+    return _tcp_layer(context, server, destination)
 
 
 def starttls_layer(
@@ -167,12 +189,14 @@ def starttls_layer(
     protocol: str,
 ) -> Layer:
     """Return the layer that opens TLS in the middle of a connection."""
+    from interceptor.layers.starttls import StartTLSLayer
+
     return StartTLSLayer(context, destination, server, joint, protocol)
 
 
 def _http_layer(context: Context, server: ServerSide | None, destination: Destination) -> Layer:
     if by_name(context.mode_spec):
-        return BackendHTTPLayer(context, destination, server=server)
+        return _backend_http_layer(context, destination, server)
     rewrite_host = context.mode_spec.kind == "reverse"
     return HTTPLayer(context, destination, server=server, rewrite_host=rewrite_host)
 

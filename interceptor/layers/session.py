@@ -17,7 +17,6 @@ from interceptor.layers.destinations import RAW, by_name, mode_destination
 from interceptor.layers.detect import DetectProtocol, Tunnel
 from interceptor.layers.hooking import run_hook
 from interceptor.layers.proxyprotocol import ProxyHeaderProtocol
-from interceptor.layers.transparent import TransparentProtocol
 from interceptor.layers.upstream import ServerPool
 from interceptor.model.connections import ClientConnection, ServerConnection, format_address
 from interceptor.net.gate import HOOK, SETUP
@@ -173,6 +172,8 @@ class Session(SideProtocol):
             default = self.environment.backends.default
             destination = None if default is None else default.destination
         if self._destination is not None:
+            from interceptor.layers.transparent import TransparentProtocol
+
             self.side.use(TransparentProtocol(self.context, self._destination, early))
         elif destination is not None and destination[0] in RAW:
             Tunnel(self.context, None, destination).start(early)

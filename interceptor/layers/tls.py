@@ -17,7 +17,6 @@ from interceptor.layers.hooking import run_hook
 from interceptor.layers.passthrough import REFUSALS
 from interceptor.layers.servertls import Offer, describe_session, secure
 from interceptor.layers.task import Task
-from interceptor.layers.tcp import TCPLayer
 from interceptor.model.connections import format_address
 from interceptor.net.gate import SETUP
 from interceptor.net.handshakes import is_address, server_names
@@ -296,6 +295,8 @@ class TLSLayer(Layer):
         if self._secured:
             # The client will speak TLS with the server by itself.
             self._let_go()
+        from interceptor.layers.tcp import TCPLayer
+
         layer = TCPLayer(self.context, self.server, plain, passthrough=reason)
         switch(self.context, layer, hello.raw)
 

@@ -378,6 +378,7 @@ class CommandLineTests(SynchronousTestCase):
 class SetupTests(SynchronousTestCase):
     def test_children_do_not_see_the_users_proxy_settings(self) -> None:
         given = {"PATH": "/bin", "HOME": "/root", "http_proxy": "http://p", "INTERCEPTOR_MODE": "x"}
+        given |= {"PYTHONDONTWRITEBYTECODE": "1"}
         self.assertEqual(child_environment(given, Path("/w")), {"PATH": "/bin", "HOME": "/w"})
 
     def test_hook_scripts_are_there(self) -> None:
