@@ -20,6 +20,8 @@ def direct_writer(transport: Any) -> Callable[[bytes], None]:
     if not isinstance(transport, Connection) or transport.TLS:
         return usual
 
+    send = transport.socket.send
+
     def write(data: bytes) -> None:
         if (
             transport.dataBuffer
@@ -31,11 +33,13 @@ def direct_writer(transport: Any) -> Callable[[bytes], None]:
         ):
             usual(data)
             return
-        sent = transport.writeSomeData(data)
-        if type(sent) is not int:
-            # The connection is broken: Twisted meets that by itself, in a turn of its own.
+        try:
+            sent = send(data)
+        except OSError:
+            # It takes nothing now, or is broken: Twisted meets either in a turn of its own.
             usual(data)
-        elif sent < len(data):
+            return
+        if sent < len(data):
             usual(data[sent:] if sent else data)
 
     return write
