@@ -29,6 +29,7 @@ from interceptor.layers.failures import (
     went_stale,
 )
 from interceptor.layers.flowcontrol import FlowSteering
+from interceptor.layers.resend import ResendableSink
 from interceptor.layers.upload import Upload, destination_of
 from interceptor.model.body import Body
 from interceptor.model.flow import Error, HTTPFlow
@@ -68,6 +69,7 @@ class HTTPExchange(FlowSteering):
         "_hooks",
         "_in_hook",
         "_layer",
+        "_resend",
         "_responding",
         "_sending",
         "_server",
@@ -92,6 +94,7 @@ class HTTPExchange(FlowSteering):
         self._settings = environment.settings
         self._server: Any = None
         self._upload: Upload | None = None
+        self._resend: ResendableSink | None = None
         self._resumed = None
         self._total: Deadline | None = None
         # What a hook asked for that the exchange has to look at: a kill, or a pause.
@@ -281,9 +284,9 @@ class HTTPExchange(FlowSteering):
     async def _forward(self, gathered: bool) -> None:
         flow = self.flow
         tries = 1
+        destination = destination_of(flow.request)
         while True:
             request = flow.request
-            destination = destination_of(request)
             # What goes through a hook's callable cannot be had from it twice.
             whole = gathered and not callable(request.stream)
             safe = whole and request.method_bytes in _IDEMPOTENT
@@ -292,17 +295,25 @@ class HTTPExchange(FlowSteering):
             )
             self._server = server
             flow.server_conn = server.server_conn
+            begun = False
             try:
-                self._send_request(server, request, gathered)
+                if self._resend is None:
+                    self._send_request(server, request, gathered)
+                else:
+                    self._resend.go_on_with(server, request, self._head.framing.length)
+                begun = True
                 head = await self._response_head(server)
             except UpstreamError as error:
                 stale = went_stale(server, error)
+                goes_on = self._resend is not None and self._resend.resendable
                 # What a server has not looked at may be sent again more than once.
-                again = server.unprocessed and tries < _MOST_TRIES if whole else False
+                again = server.unprocessed and tries < _MOST_TRIES
+                again = again and (whole or goes_on or not begun)
                 stale = stale and safe and tries == 1 and self._settings.retry_stale
                 if not (again or stale):
                     raise
-                self._end_upload()
+                if not goes_on:
+                    self._end_upload()
                 server.abort("stale")
                 self.log.debug(
                     "sent again on a new connection: {error}",
@@ -312,6 +323,9 @@ class HTTPExchange(FlowSteering):
                 tries += 1
                 continue
             break
+        if self._resend is not None:
+            self._resend.forget()
+            self._resend = None
         await self._receive(server, head)
 
     def _send_request(self, server: Any, request: Request, gathered: bool) -> None:
@@ -326,10 +340,14 @@ class HTTPExchange(FlowSteering):
                 # A hook took the expectation away: no server will meet it.
                 self._stream.send_continue()
         if not gathered:
-            relay = self._relay(self._stream, server, request, self._attend_to_kill)
+            resend = (
+                ResendableSink(server) if server.shared and not callable(request.stream) else None
+            )
+            relay = self._relay(self._stream, resend or server, request, self._attend_to_kill)
             if framing.length is not None:
                 relay.pace = self._body_bounds().request_pace()
             server.send_head(request, None if relay.changes else framing.length)
+            self._resend = resend
             self._new_upload().stream(relay, body)
         elif callable(request.stream) and not head.end_of_message:
             # It was gathered for an addon that must not be passed by.
