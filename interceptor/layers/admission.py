@@ -17,12 +17,12 @@ from twisted.logger import Logger
 
 from interceptor.errors import InterceptorError, OptionsError, RemoteProtocolError
 from interceptor.model.connections import format_address
-from interceptor.model.limitoptions import share_of
 from interceptor.model.wording import shown
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
+    from interceptor.layers.allowances import Allowances
     from interceptor.model.connections import Address
     from interceptor.model.options import Options
 
@@ -43,11 +43,19 @@ class Admission:
 
     log = Logger()
 
-    def __init__(self, clock: IReactorTime, options: Options) -> None:
+    def __init__(self, clock: IReactorTime, options: Options, allowances: Allowances) -> None:
         self._clock = clock
         self.connections = 0
         self.flows = 0
         self._clients: dict[str, int] = {}
+        self._allowances = allowances
+        self._connection_limit = allowances.of("connection_limit", lambda: self.connections)
+        self._flow_limit = allowances.of("flow_limit", lambda: self.flows)
+        self._client_limit = allowances.of_clients(
+            "client_connection_limit", lambda host: self._clients.get(host, 0)
+        )
+        # Clients that have another allowance than most.
+        self._special = allowances.clients["client_connection_limit"]
         self._said: dict[str, tuple[float, int]] = {}
         self.configure(options)
 
@@ -56,9 +64,6 @@ class Admission:
         exceptions = tuple(_network(entry) for entry in options.allow_global_from)
         self._exceptions = exceptions
         self._block_global = options.block_global
-        self._connection_limit = share_of(options, "connection_limit")
-        self._client_limit = share_of(options, "client_connection_limit")
-        self._flow_limit = share_of(options, "flow_limit")
 
     def check_address(self, host: str) -> None:
         """Raise `NotAdmittedError` for a public address, as ``block_global`` says."""
@@ -71,7 +76,8 @@ class Admission:
 
     def enter(self) -> None:
         """Count a connection that was accepted. Raises `NotAdmittedError`."""
-        if self.connections >= self._connection_limit:
+        allowance = self._connection_limit
+        if self.connections >= allowance.mark and allowance.full():
             raise NotAdmittedError(
                 f"there are {self.connections} connections already (connection_limit)",
                 "connection-limit",
@@ -93,7 +99,12 @@ class Admission:
         if kind == "global":
             self.check_address(host)
         count = self._clients.get(host, 0)
-        if count >= self._client_limit:
+        allowance = self._client_limit
+        if self._special:
+            allowance = self._special.get(host, allowance)
+        if count >= allowance.mark and self._allowances.client_is_full(
+            "client_connection_limit", host
+        ):
             raise NotAdmittedError(
                 f"this client has {count} connections already (client_connection_limit)",
                 "client-connection-limit",
@@ -111,7 +122,8 @@ class Admission:
 
     def check_flow(self) -> None:
         """Raise `RemoteProtocolError` where no further request may be under way."""
-        if self.flows >= self._flow_limit:
+        allowance = self._flow_limit
+        if self.flows >= allowance.mark and allowance.full():
             raise RemoteProtocolError(
                 "the proxy is busy: as many requests as it takes are under way (flow_limit)",
                 "flow-limit",

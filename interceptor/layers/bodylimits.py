@@ -10,6 +10,7 @@ from interceptor.layers.failures import ClientTooSlowError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from interceptor.layers.allowances import Allowances
     from interceptor.layers.environment import Environment, Settings
 
 SMALL_BODY: Final = 16384
@@ -19,10 +20,22 @@ SMALL_BODY: Final = 16384
 class BodyMemory:
     """Counts the bytes of gathered bodies that are in memory, of all flows together."""
 
-    __slots__ = ("taken",)
+    __slots__ = ("_allowance", "taken")
 
-    def __init__(self) -> None:
+    def __init__(self, allowances: Allowances) -> None:
         self.taken = 0
+        self._allowance = allowances.of("body_memory_total", lambda: self.taken)
+
+    def take(self, size: int) -> bool:
+        """Count ``size`` bytes more, if that many may be had; return whether they may."""
+        taken = self.taken + size
+        allowance = self._allowance
+        if taken > allowance.mark:
+            allowance.ask()
+            if taken > allowance.limit:
+                return False
+        self.taken = taken
+        return True
 
 
 class MemoryFullError(InterceptorError):
@@ -62,9 +75,8 @@ class BodyBounds:
 
         Raises `MemoryFullError` where there is to be no file for that.
         """
-        memory, settings = self._memory, self._settings
-        if memory.taken + size <= settings.body_memory_total:
-            memory.taken += size
+        settings = self._settings
+        if self._memory.take(size):
             self._taken += size
             return True
         if settings.body_memory_overflow == "refuse":

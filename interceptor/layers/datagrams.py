@@ -21,6 +21,7 @@ from interceptor.net.addresses import as_pair
 
 if TYPE_CHECKING:
     from interceptor.interfaces import IDatagramChannel
+    from interceptor.layers.allowances import Allowances
     from interceptor.layers.environment import Environment
     from interceptor.model.connections import ServerConnection
     from interceptor.model.modes import ModeSpec
@@ -44,23 +45,34 @@ class NoDatagramsError(UpstreamError):
         super().__init__(text, self.code)
 
 
+_CLIENT_LIMIT = "udp_client_flow_limit"
+
+
 class Quota:
     """How many flows over UDP there may be: of all clients together, and of a single one.
 
     Anybody can write any address on a datagram, so that this is all that bounds them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, allowances: Allowances) -> None:
         self._taken: Counter[str] = Counter()
         self._all = 0
+        self._allowances = allowances
+        self._limit = allowances.of("udp_flow_limit", lambda: self._all)
+        self._client_limit = allowances.of_clients(_CLIENT_LIMIT, lambda host: self._taken[host])
+        self._special = allowances.clients[_CLIENT_LIMIT]
 
-    def take(self, host: str, limit: int, client_limit: int) -> None:
+    def take(self, host: str) -> None:
         """Count one more of ``host``. Raises `DroppedError`."""
-        if self._all >= limit:
-            raise DroppedError(f"{limit} flows go on already (udp_flow_limit)", "udp-flow-limit")
-        if self._taken[host] >= client_limit:
+        if self._all >= self._limit.mark and self._limit.full():
             raise DroppedError(
-                f"{client_limit} flows of a single client go on already (udp_client_flow_limit)",
+                f"{self._all} flows go on already (udp_flow_limit)", "udp-flow-limit"
+            )
+        allowance = self._special.get(host, self._client_limit)
+        taken = self._taken.get(host, 0)
+        if taken >= allowance.mark and self._allowances.client_is_full(_CLIENT_LIMIT, host):
+            raise DroppedError(
+                f"{taken} flows of a single client go on already (udp_client_flow_limit)",
                 "udp-client-flow-limit",
             )
         self._taken[host] += 1
@@ -121,10 +133,7 @@ class DatagramListener(DatagramProtocol, ABC):
 
     def take(self, host: str) -> None:
         """Begin a flow of a client's. Raises `DroppedError`."""
-        options = self.environment.options
-        self.environment.datagram_quota.take(
-            host, options.udp_flow_limit, options.udp_client_flow_limit
-        )
+        self.environment.datagram_quota.take(host)
 
     def reply(self, datagram: bytes, address: tuple[str, int]) -> None:
         """Send a datagram to a client, if that can be done."""

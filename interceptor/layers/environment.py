@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from twisted.internet.defer import Deferred, TimeoutError, maybeDeferred
 
 from interceptor.layers.admission import Admission
+from interceptor.layers.allowances import Allowances
 from interceptor.layers.bodylimits import BodyMemory
 from interceptor.layers.datagrams import Quota
 from interceptor.layers.nameservers import NameServers
@@ -19,7 +20,6 @@ from interceptor.layers.ring import RingGuard
 from interceptor.layers.windowbudget import WindowBudget
 from interceptor.model.backends import Backends
 from interceptor.model.codings import DecodeLimits
-from interceptor.model.limitoptions import share_of
 from interceptor.net.descriptors import DescriptorGuard
 from interceptor.net.handshakes import TLS_OPTIONS, Handshakes
 
@@ -96,7 +96,6 @@ class Settings:
     h2_window: int
     h2_connection_window: int
     h2_mirror_budget: int
-    h2_mirror_total: int
     h2_table_size: int
     h2_continuation_limit: int
     h2_reset_limit: int
@@ -110,8 +109,6 @@ class Settings:
         values: dict[str, Any] = {name: getattr(options, name) for name in names}
         size, seconds = options.decoded_size_limit, options.decode_timeout
         values["decode_limits"] = DecodeLimits(size, seconds or None)
-        for name in ("body_memory_total", "h2_mirror_total"):
-            values[name] = share_of(options, name)
         return cls(**values)
 
 
@@ -131,6 +128,7 @@ class Environment:
         "_handshakes",
         "_idle",
         "admission",
+        "allowances",
         "authentication",
         "backends",
         "body_memory",
@@ -174,14 +172,15 @@ class Environment:
         self.passthrough = Passthrough(clock, options)
         self.next_hops = NextHops(options)
         self.name_servers = NameServers(options)
-        self.admission = Admission(clock, options)
-        self.body_memory = BodyMemory()
+        self.allowances = allowances = Allowances(clock)
+        self.admission = Admission(clock, options, allowances)
+        self.body_memory = BodyMemory(allowances)
         self.descriptors = DescriptorGuard(clock, self._descriptors_short)
         self.datagrams: IDatagramConnector | None = None
-        self.datagram_quota = Quota()
+        self.datagram_quota = Quota(allowances)
         self.proxy_protocol = ProxyProtocol(options)
         self.ring = RingGuard(options)
-        self.windows = WindowBudget()
+        self.windows = WindowBudget(allowances)
         self.backends = Backends(options.reverse_backends)
         # Whom log messages name, so that they reach the ``log`` event of this proxy and no other.
         self.proxy: object = None
@@ -190,6 +189,7 @@ class Environment:
         self.original_destination: Callable[[Any], tuple[str, int]] = _own_address
         self._handshakes: Handshakes | None = None
         self.settings = Settings.from_options(options)
+        allowances.configure(options)
         # Sessions, and what is `Unfinished` over UDP.
         self.sessions: set[Any] = set()
         # What is not through by now is ended by us, since the proxy stops.
@@ -235,6 +235,7 @@ class Environment:
         self.proxy_protocol.configure(self.options)
         self.ring.configure(self.options)
         self.admission.configure(self.options)
+        self.allowances.configure(self.options)
         self.descriptors.headroom = self.options.descriptor_headroom
         self.settings = Settings.from_options(self.options)
 

@@ -129,7 +129,7 @@ class HTTP2Pool:
         shown = 0
         if mirror is not None:
             shown = min(mirror.window_update, settings.h2_mirror_budget)
-            if not environment.windows.take(shown, settings.h2_mirror_total):
+            if not environment.windows.take(shown):
                 shown = 0
                 limits = replace(
                     limits,

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from interceptor.layers.allowances import Allowances
+
 
 class WindowBudget:
     """Counts the windows that are shown to servers because clients show them."""
 
-    __slots__ = ("_taken",)
+    __slots__ = ("_allowance", "_taken")
 
-    def __init__(self) -> None:
+    def __init__(self, allowances: Allowances) -> None:
         self._taken = 0
+        self._allowance = allowances.of("h2_mirror_total", lambda: self._taken)
 
-    def take(self, size: int, total: int) -> bool:
-        """Take ``size`` bytes, unless that makes it more than ``total``; return whether it was."""
-        if self._taken + size > total:
-            return False
+    def take(self, size: int) -> bool:
+        """Take ``size`` bytes, if that many may be had; return whether they were."""
+        allowance = self._allowance
+        if self._taken + size > allowance.mark:
+            allowance.ask()
+            if self._taken + size > allowance.limit:
+                return False
         self._taken += size
         return True
 

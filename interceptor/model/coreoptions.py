@@ -65,6 +65,13 @@ CORE_OPTIONS: Final[tuple[Option, ...]] = (
             "How many processes serve, with the same listeners and each with the scripts.",
             maximum=256,
         ),
+        duration(
+            "worker_timeout",
+            30.0,
+            "How long one of several workers may do nothing at all, in a script that never returns "
+            "for instance, before it is killed and replaced; 0 means any time.",
+            minimum=0,
+        ),
     ),
     *grouped(
         "Scripts and hooks",

@@ -79,8 +79,21 @@ LIMIT_OPTIONS: Final[tuple[Option, ...]] = grouped(
 """Every option of that group, in the order of the manual."""
 
 
+SHARED_LIMITS: Final = (
+    "connection_limit",
+    "flow_limit",
+    "body_memory_total",
+    "h2_mirror_total",
+    "udp_flow_limit",
+)
+"""Limits for all workers together."""
+
+CLIENT_LIMITS: Final = ("client_connection_limit", "udp_client_flow_limit")
+"""Limits for one client with all workers together."""
+
+
 def share_of(options: Options, name: str) -> int:
-    """What one of the ``workers`` may use of a limit for all of them together, at least 1."""
+    """An equal share of a limit for all ``workers`` together, at least 1."""
     limit: int = getattr(options, name)
     workers: int = options.workers
     return max(limit // workers, 1)

@@ -9,9 +9,10 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.protocol import ProcessProtocol
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -29,6 +30,10 @@ CHANNEL: Final = 3
 
 LONGEST_LINE: Final = 1 << 16
 """Bytes of a line of a worker's output that are kept together."""
+
+_IDLE: Final = 30.0
+_SECOND_CHANCE: Final = 2.0
+_LAST_WORDS: Final = 0.5
 
 # Modules are looked for where this process looks, and never in the working directory.
 _BOOT: Final = (
@@ -67,11 +72,14 @@ class Worker(ProcessProtocol):
         self._starting: Any = None
         self._killing: Any = None
         self._lines: dict[int, bytes] = {}
+        self._watching: Deferred[None] | None = None
+        self._hung = ""
 
     def start(self) -> None:
         """Start a process in this place."""
         self._starting = None
         self._error = None
+        self._hung = ""
         self._lines = {1: b"", 2: b""}
         self._started = self._reactor.seconds()
         self.exported = self._parent.exported
@@ -108,12 +116,18 @@ class Worker(ProcessProtocol):
                 "options": self.exported,
                 "sockets": given_to(self._parent.claims, self.number, CHANNEL + 1),
                 "learned": self._parent.learned(),
+                "lent": self._parent.ledger.start(self.number),
             }
         )
 
     def start_in(self, seconds: float) -> None:
         """Start a process after a time."""
         self._starting = self._reactor.callLater(seconds, self.start)
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        """Send what it must not miss."""
+        if self._channel is not None:
+            self._channel.send(message)
 
     def tell(self, message: Mapping[str, Any]) -> bool:
         """Send what one that does not serve, or does not read, may miss; tell if it was sent."""
@@ -145,6 +159,7 @@ class Worker(ProcessProtocol):
         """Have it end, and kill it after ``grace`` seconds; fires when it is gone."""
         self._ending = True
         self.is_up = False
+        self._stop_watching()
         if self._starting is not None:
             self._starting.cancel()
             self._starting = None
@@ -163,16 +178,58 @@ class Worker(ProcessProtocol):
         self._gone.chainDeferred(ended)
         return ended
 
-    def _kill(self) -> None:
-        self._killing = None
-        self.log.warn(
-            "worker {worker} (process {process}) did not end in time and is killed",
+    async def _watch(self) -> None:
+        """Ask it now and then whether it still does anything, and kill it where it does not."""
+        try:
+            while True:
+                patience = self._parent.options.worker_timeout
+                await deferLater(self._reactor, patience / 2 or _IDLE)
+                if not patience or await self._answers(patience / 2):
+                    continue
+                # A machine that slept has let the time pass for the two of us.
+                if not await self._answers(min(patience / 2, _SECOND_CHANCE)):
+                    break
+        except CancelledError:
+            return
+        self._hung = f"did not answer for {patience:g} s and was killed"
+        code = "worker-hung"
+        self.log.error(
+            "worker {worker} (process {process}) has not answered for {patience:g} s and is "
+            "killed; a script that never returns does that (worker_timeout)",
             worker=self.number,
             process=self.process,
+            patience=patience,
+            code=code,
             proxy=self._parent,
         )
+        # It tells where it is, even if no other code can run there.
+        self._signal(signal.SIGUSR2)
+        self._killing = self._reactor.callLater(_LAST_WORDS, self._kill)
+
+    async def _answers(self, timeout: float) -> bool:
+        if self._channel is None:
+            return True
         try:
-            self.transport.signalProcess(signal.SIGKILL)
+            await self._channel.ask({"do": "beat"}, timeout)
+        except SharedStateError:
+            # Where the channel is gone, so is the process, or soon will be.
+            return self._channel is None
+        return True
+
+    def _kill(self) -> None:
+        self._killing = None
+        if not self._hung:
+            self.log.warn(
+                "worker {worker} (process {process}) did not end in time and is killed",
+                worker=self.number,
+                process=self.process,
+                proxy=self._parent,
+            )
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: int) -> None:
+        try:
+            self.transport.signalProcess(number)
         except ProcessExitedAlready:
             return
 
@@ -185,6 +242,7 @@ class Worker(ProcessProtocol):
                 if not self.ready.called:
                     self.ready.callback(None)
                 self._parent.became_ready(self)
+                self._watching = Deferred.fromCoroutine(self._watch())
             return None
         if do == "failed":
             self._error = WorkerFailed(message["error"], message["code"])
@@ -194,6 +252,11 @@ class Worker(ProcessProtocol):
     def _channel_lost(self) -> None:
         self._channel = None
         self.is_up = False
+
+    def _stop_watching(self) -> None:
+        watching, self._watching = self._watching, None
+        if watching is not None:
+            watching.cancel()
 
     # ProcessProtocol
 
@@ -208,6 +271,8 @@ class Worker(ProcessProtocol):
 
     def processEnded(self, reason: Failure) -> None:
         self.is_up = False
+        self._stop_watching()
+        self._parent.ledger.end(self.number)
         for rest in self._lines.values():
             if rest:
                 self._log_line(rest)
@@ -218,7 +283,7 @@ class Worker(ProcessProtocol):
             self._channel.close()
             self._channel = None
         gone, self._gone = self._gone, None
-        how = _how(reason.value)
+        how = self._hung or _how(reason.value)
         if self._error is not None:
             how = f"could not start: {self._error}"
         if not self.ready.called:

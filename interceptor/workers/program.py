@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import importlib
 import os
 import signal
@@ -56,6 +57,8 @@ class Program:
         # A terminal sends these to every process: what they mean, the parent says.
         for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
             signal.signal(number, signal.SIG_IGN)
+        # A parent that finds us hanging asks where.
+        faulthandler.register(signal.SIGUSR2)
         signal.signal(signal.SIGTERM, lambda *_: self._reactor.callFromThread(self._stop))
 
     def _received(self, message: dict[str, Any]) -> object:
@@ -70,6 +73,8 @@ class Program:
             elif do == "learn":
                 passthrough = self._service.environment.passthrough
                 passthrough.learn(message["name"], message["seconds"])
+            elif do in ("lent", "spare"):
+                self._service.environment.allowances.received(message)
             elif do == "message":
                 told = SharedMessage(message["channel"], message["value"], message["worker"])
                 self._service.addons.deliver_message(told)
@@ -102,6 +107,8 @@ class Program:
         part = Part(self._number, sockets, self._channel.ask)
         service = InterceptorService(options, reactor=self._reactor, print_flows=True, part=part)
         service.on_shutdown = lambda: self._channel.send({"do": "shutdown"})
+        allowances = service.environment.allowances
+        allowances.borrow_from(self._channel.send, message["lent"], options)
         passthrough = service.environment.passthrough
         for name, seconds in message["learned"]:
             passthrough.learn(name, seconds)

@@ -20,6 +20,7 @@ from interceptor.net.addresses import show
 from interceptor.net.authority import Authority
 from interceptor.net.prefixes import listening_modes
 from interceptor.workers.claims import Claim, claim
+from interceptor.workers.ledger import Ledger
 from interceptor.workers.process import Worker
 
 RELOAD_TIMEOUT: Final = 60.0
@@ -65,6 +66,7 @@ class WorkersService(Service):
         self.exported = options.exported()
         self._announce = announce
         self._workers: list[Worker] = []
+        self.ledger = Ledger(options, self._lend, self._running)
         self._store = SharedStore(reactor.seconds)
         self._learned: OrderedDict[str, float] = OrderedDict()
         self._is_up = False
@@ -144,6 +146,7 @@ class WorkersService(Service):
             await worker.reload(exported, RELOAD_TIMEOUT)
         self.options.follow(exported)
         self.exported = dict(exported)
+        self.ledger.configure()
         for worker in self._workers:
             if worker.is_up and worker not in workers:
                 await worker.reload(exported, RELOAD_TIMEOUT)
@@ -155,6 +158,9 @@ class WorkersService(Service):
         do = message.get("do")
         if do == "publish":
             return self._publish(worker, message)
+        if do in ("borrow", "returned", "spared"):
+            self.ledger.received(worker.number, message)
+            return None
         if do == "learned":
             self._learn(worker, message["name"], message["seconds"])
             return None
@@ -167,6 +173,12 @@ class WorkersService(Service):
         """What is known of pinned clients: ``host:port`` and for how many seconds."""
         now = self.reactor.seconds()
         return [(name, until - now) for name, until in self._learned.items() if until > now]
+
+    def _lend(self, number: int, message: dict[str, Any]) -> None:
+        self._workers[number - 1].send(message)
+
+    def _running(self) -> list[int]:
+        return [worker.number for worker in self._workers if worker.is_up]
 
     def _publish(self, worker: Worker, message: dict[str, Any]) -> int:
         told = {

@@ -70,6 +70,8 @@ async def request(flow):
         answer["heard"] = heard
     elif words[0] == "learned":
         answer["learned"] = sorted(ctx.master.passthrough.entries())
+    elif words[0] == "authority":
+        answer["authority"] = ctx.master.authority.fingerprint()
     elif words[0] == "slow":
         await deferLater(reactor, 1.0)
     elif words[0] == "end":
@@ -85,7 +87,8 @@ async def request(flow):
 class Client(Protocol):
     """A client that sends one request after another on one connection."""
 
-    def __init__(self) -> None:
+    def __init__(self, first: bytes = b"") -> None:
+        self._first = first
         self._data = b""
         self._waiting: Deferred[dict[str, Any]] | None = None
         self.lost = False
@@ -98,7 +101,8 @@ class Client(Protocol):
             self._end(ConnectionError("the connection is gone"))
         else:
             text = f"GET http://any.test{path} HTTP/1.1\r\nHost: any.test\r\n\r\n"
-            self.transport.write(text.encode())
+            first, self._first = self._first, b""
+            self.transport.write(first + text.encode())
         return waiting.addTimeout(START_TIMEOUT, reactor())
 
     def dataReceived(self, data: bytes) -> None:
@@ -132,8 +136,8 @@ class Client(Protocol):
             transport.abortConnection()
 
 
-class WorkersTests(FunctionalTestCase):
-    """``interceptor run --workers 2``."""
+class WorkersCase(FunctionalTestCase):
+    """Starts ``interceptor run --workers 2``."""
 
     timeout = 120
 
@@ -144,14 +148,15 @@ class WorkersTests(FunctionalTestCase):
             *modes, scripts=[self.script], arguments=arguments, **settings
         )
 
-    async def connect(self, proxy: ProxyProcess, listener: int = 0) -> Client:
+    async def connect(self, proxy: ProxyProcess, listener: int = 0, first: bytes = b"") -> Client:
+        """Connect, to send ``first`` before the first request."""
         to = proxy.listeners[listener]
         endpoint: Any
         if to.port:
             endpoint = TCP4ClientEndpoint(reactor(), "127.0.0.1", to.port)
         else:
             endpoint = UNIXClientEndpoint(reactor(), to.host.removeprefix("unix:"))
-        client: Client = await connectProtocol(endpoint, Client())
+        client: Client = await connectProtocol(endpoint, Client(first))
         self.addCleanup(client.close)
         return client
 
@@ -179,6 +184,10 @@ class WorkersTests(FunctionalTestCase):
             self.assertLess(reactor().seconds(), deadline, "it has not come to pass")
             await sleep(0.05)
 
+
+class WorkersTests(WorkersCase):
+    """``interceptor run --workers 2``."""
+
     async def test_all_workers_serve_and_count_together(self):
         proxy = await self.start()
         clients = await self.one_each(proxy)
@@ -192,6 +201,9 @@ class WorkersTests(FunctionalTestCase):
         results = await DeferredList([Deferred.fromCoroutine(count(each)) for each in many])
         counts = [number for _, numbers in results for number in numbers]
         self.assertEqual(sorted(counts), list(range(1, 601)))
+        # It was made once, by the parent, although there was none.
+        authorities = [(await each.ask("/authority"))["authority"] for each in clients.values()]
+        self.assertEqual(authorities[0], authorities[1])
         firsts = [(await client.ask("/once"))["first"] for client in clients.values()]
         self.assertEqual(firsts, [True, False])
 

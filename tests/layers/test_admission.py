@@ -9,6 +9,8 @@ from twisted.internet.defer import Deferred
 
 from interceptor.errors import OptionsError
 from interceptor.layers.admission import Admission, NotAdmittedError
+from interceptor.layers.allowances import Allowances
+from interceptor.model.options import Options
 from interceptor.testing import EventRecorder, MemoryProxy, TestClock, make_options
 from interceptor.wire.proxyprotocol import encode_header
 from tests.events.cases import GET, OK, EventTestCase, Hooks
@@ -18,11 +20,16 @@ PRIVATE = ("192.168.1.7", 40000)
 FRONT = ("198.51.100.1", 443)
 
 
+def admission_of(options: Options) -> Admission:
+    clock = TestClock()
+    return Admission(clock, options, Allowances(clock))
+
+
 class AddressTests(EventTestCase):
     """What counts as a public address."""
 
     def refused(self, host: str, **options: Any) -> bool:
-        admission = Admission(TestClock(), make_options(**options))
+        admission = admission_of(make_options(**options))
         try:
             admission.check_address(host)
         except NotAdmittedError as error:
@@ -53,7 +60,7 @@ class AddressTests(EventTestCase):
     def test_networks_that_are_none(self):
         for entry in ("here", "8.8.8.8/24", ""):
             with self.assertRaisesRegex(OptionsError, "allow_global_from"):
-                Admission(TestClock(), make_options(allow_global_from=(entry,)))
+                admission_of(make_options(allow_global_from=(entry,)))
 
 
 class AdmissionCase(EventTestCase):
@@ -231,6 +238,6 @@ class MappedTests(EventTestCase):
     def test_addresses_are_those_that_sockets_have(self):
         """What the system calls an IPv4 client of an IPv6 listener is understood."""
         mapped = socket.inet_ntop(socket.AF_INET6, bytes(10) + b"\xff\xff\x08\x08\x08\x08")
-        admission = Admission(TestClock(), make_options())
+        admission = admission_of(make_options())
         with self.assertRaises(NotAdmittedError):
             admission.check_address(mapped)
