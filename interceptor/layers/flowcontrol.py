@@ -104,6 +104,20 @@ class Holding(FlowSteering):
         """Whether somebody has intercepted the flow."""
         return bool(self.flow.intercepted) and not self._over
 
+    def _asked(self, fire: Any, go_on: Callable[[], object]) -> bool:
+        """Run an event's hooks, and say whether to go on.
+
+        Where that has to wait ``go_on`` is called later, unless they end the exchange.
+        """
+        try:
+            waiting = fire(self.flow)
+        except HookFailed as error:
+            self._fail(error)
+            return False
+        if waiting is not None or self.flow.intercepted:
+            return self._wait(waiting, go_on) and not self._over
+        return not self._over
+
     def _wait(self, waiting: Deferred[Any] | None, go_on: Callable[[], object]) -> bool:
         """Wait for hooks, and for who has intercepted the flow, and then call ``go_on``.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from twisted.internet.error import ConnectionDone
 from twisted.logger import Logger
 
-from interceptor.errors import HookFailed, InterceptorError
+from interceptor.errors import InterceptorError
 from interceptor.layers.failures import client_gone
 from interceptor.layers.flowcontrol import FlowTelling, Holding
 from interceptor.layers.joint import (
@@ -78,7 +78,7 @@ class TCPExchange(Joint, Holding, FlowTelling):
         self._unsent: list[TCPMessage] = []
         self._backlog = 0
         # What hooks are looking at.
-        self._asked: TCPMessage | None = None
+        self._shown: TCPMessage | None = None
         self.flow = TCPFlow(context.client_conn, ServerConnection(None), context.mode, self)
         if passthrough is not None:
             self.flow.metadata["passthrough"] = passthrough
@@ -157,24 +157,15 @@ class TCPExchange(Joint, Holding, FlowTelling):
 
     def _tell(self, relay: JointRelay, data: bytes) -> bool:
         """Fire ``tcp_message``, and pass on what is left of it; False if that has to wait."""
-        message = self._asked = TCPMessage(relay.from_client, data, time.time())
+        message = self._shown = TCPMessage(relay.from_client, data, time.time())
         self.keep(message)
         fire = self._hooks.tcp_message
-        if fire is not None:
-            try:
-                waiting = fire(self.flow)
-            except HookFailed as error:
-                self._fail(error)
-                return False
-            if waiting is not None or self.flow.intercepted:
 
-                def go_on() -> None:
-                    self._told(relay, message)
-                    self._go_on()
+        def go_on() -> None:
+            self._told(relay, message)
+            self._go_on()
 
-                if not self._wait(waiting, go_on):
-                    return False
-        if self._over:
+        if fire is not None and not self._asked(fire, go_on):
             return False
         self._told(relay, message)
         return True
@@ -186,7 +177,7 @@ class TCPExchange(Joint, Holding, FlowTelling):
 
     def _told(self, relay: JointRelay, message: TCPMessage) -> None:
         """Pass on what hooks left of a message, the first of the queue."""
-        self._asked = None
+        self._shown = None
         relay.forward(message.content)
         if not self._over:
             self._queue.popleft()
@@ -284,7 +275,7 @@ class TCPExchange(Joint, Holding, FlowTelling):
         if self._hooks.tcp_message is not None:
             # The latest is what hooks are looking at, whatever is sent meanwhile.
             messages = self.flow.messages
-            asked = bool(messages) and messages[-1] is self._asked
+            asked = bool(messages) and messages[-1] is self._shown
             self.keep(message, before_latest=asked)
         sink.write(message.content)
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from interceptor.errors import HookFailed
 from interceptor.interfaces import IDatagramReceiver
 from interceptor.layers.datagrams import DatagramListener, ServerChannel
 from interceptor.layers.failures import KilledError
@@ -152,19 +151,13 @@ class UDPExchange(Holding, FlowTelling):
             self.keep(message)
         if fire is not None and not message.injected:
             was_empty = not message.content
-            try:
-                waiting = fire(self.flow)
-            except HookFailed as error:
-                self._fail(error)
+
+            def go_on() -> None:
+                self._forward(message, was_empty)
+                self._go_on()
+
+            if not self._asked(fire, go_on):
                 return False
-            if waiting is not None or self.flow.intercepted:
-
-                def go_on() -> None:
-                    self._forward(message, was_empty)
-                    self._go_on()
-
-                if not self._wait(waiting, go_on):
-                    return False
         self._forward(message, was_empty)
         return not self._over
 

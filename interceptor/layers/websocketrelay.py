@@ -79,20 +79,15 @@ class WebSocketRelay(Holding):
         limits = WebSocketLimits(
             message, settings.websocket_frame_limit, min(message, decode.size), decode.seconds
         )
-        self._client = WebSocketPeer(
-            self,
-            True,
-            WebSocketReader(True, limits, with_client),
-            MessageEncoder(False, with_server, with_client),
-            settings.websocket_ping_interval,
-        )
-        self._server = WebSocketPeer(
-            self,
-            False,
-            WebSocketReader(False, limits, with_server),
-            MessageEncoder(True, with_client, with_server),
-            settings.websocket_ping_interval,
-        )
+
+        def peer(from_client: bool, own: Deflate | None, other: Deflate | None) -> WebSocketPeer:
+            reader = WebSocketReader(from_client, limits, own)
+            encoder = MessageEncoder(not from_client, other, own)
+            interval = settings.websocket_ping_interval
+            return WebSocketPeer(self, from_client, reader, encoder, interval)
+
+        self._client = peer(True, with_client, with_server)
+        self._server = peer(False, with_server, with_client)
         self._client.other, self._server.other = self._server, self._client
 
     def start(self, client: Side, server: ServerSide, data: bytes) -> None:

@@ -133,12 +133,8 @@ class HTTP2ClientCodec(HTTP2Codec):
             if stream.final_head:
                 return self._on_trailers(stream_id, stream, block, ends)
             return self._on_head(stream_id, stream, block, ends)
-        except HeaderListTooLargeError as error:
-            return self._too_large(stream_id, error)
-        except RemoteProtocolError as error:
-            if self._error is not None:
-                raise
-            return self._malformed(stream_id, error)
+        except (HeaderListTooLargeError, RemoteProtocolError) as error:
+            return self._faulty_block(stream_id, error)
 
     def _on_head(self, stream_id: int, stream: Stream, block: bytes, ends: bool) -> ResponseHead:
         memo = self._decoder.memo

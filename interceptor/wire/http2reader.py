@@ -456,6 +456,16 @@ class HTTP2Reader(HTTP2Control):
             "h2-stream-closed",
         )
 
+    def _faulty_block(
+        self, stream_id: int, error: HeaderListTooLargeError | RemoteProtocolError
+    ) -> StreamReset:
+        """Give a stream up for its fields; raises what is the end of the connection."""
+        if isinstance(error, HeaderListTooLargeError):
+            return self._too_large(stream_id, error)
+        if self._error is not None:
+            raise error
+        return self._malformed(stream_id, error)
+
     def _too_large(self, stream_id: int, error: HeaderListTooLargeError) -> StreamReset:
         if error.too_many:
             fault = self._fault(str(error), "too-many-fields")

@@ -181,12 +181,8 @@ class HTTP2ServerCodec(HTTP2Codec):
             if not ends or stream.method == b"CONNECT":
                 raise request_fault("a second head does not end the stream", "head-malformed")
             trailers = parse_trailers(entries, self._mode, False)
-        except HeaderListTooLargeError as error:
-            return self._too_large(stream_id, error)
-        except RemoteProtocolError as error:
-            if self._error is not None:
-                raise
-            return self._malformed(stream_id, error)
+        except (HeaderListTooLargeError, RemoteProtocolError) as error:
+            return self._faulty_block(stream_id, error)
         if stream.expected >= 0 and stream.received != stream.expected:
             return self._malformed(
                 stream_id,
