@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from twisted.internet.defer import DeferredSemaphore
 from twisted.logger import Logger, LogLevel
 
+from interceptor.model import elsewhere
 from interceptor.model.options import Options
 
 if TYPE_CHECKING:
@@ -189,3 +190,12 @@ def current() -> Binding:
             )
         raise RuntimeError("ctx was used while no proxy runs in this process")
     return binding
+
+
+def _run_elsewhere(function: Callable[..., Any], *args: Any) -> Deferred[Any]:
+    proxy = current().proxy
+    deferred: Deferred[Any] = proxy.loading.run(proxy.in_thread, function, *args)
+    return deferred
+
+
+elsewhere.set_runner(_run_elsewhere)

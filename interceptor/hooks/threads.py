@@ -10,7 +10,6 @@ from typing import Any, ParamSpec, TypeVar
 from twisted.internet.defer import Deferred
 
 from interceptor.hooks.context import CURRENT, current
-from interceptor.model import elsewhere
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -38,12 +37,3 @@ def concurrent(hook: Callable[_P, _T]) -> Callable[_P, Deferred[_T]]:
         return deferred
 
     return run
-
-
-def _run_elsewhere(function: Callable[..., _T], *args: Any) -> Deferred[_T]:
-    proxy = current().proxy
-    deferred: Deferred[_T] = proxy.loading.run(proxy.in_thread, function, *args)
-    return deferred
-
-
-elsewhere.set_runner(_run_elsewhere)
