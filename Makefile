@@ -1,6 +1,8 @@
 # make run       set up what is missing, then start the proxy   ARGS="--mode reverse:http://HOST"
 # make test      the whole test suite                           TESTS=tests.model  JOBS=4
 # make timing    the tests that measure milliseconds, alone
+# make test-hostile  those in which peers attack, break off, lie or are not there
+# make leaks     200,000 requests of all kinds, and whether anything stays behind of them
 # make fuzz      inputs that nobody would send, for a minute each    ARGS="--seconds 600 http2-server"
 # make coverage  the test suite, and which lines it did not reach
 # make lint      ruff and mypy
@@ -21,7 +23,11 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 # The parts of the repository that hold Python.
 SOURCES := interceptor twisted scripts bench docs tests setup.py
 
-.PHONY: run test timing fuzz lint coverage docs bench clean
+# What a hostile or a broken peer does: attacks, faults, floods, fuzzing and request smuggling.
+HOSTILE := tests.fuzz tests.smuggling $(subst /,.,$(basename $(filter-out tests/fuzz/%,$(wildcard \
+	$(foreach word,attack fault flood fuzz hostile smuggling,tests/*/test_*$(word)*.py)))))
+
+.PHONY: run test test-hostile timing leaks fuzz lint coverage docs bench clean
 .DELETE_ON_ERROR:
 
 $(VENV)/pyvenv.cfg:
@@ -49,8 +55,14 @@ else
 	$(BIN)/trial -j$(JOBS) $(TESTS)
 endif
 
+test-hostile: $(VENV)/.installed-dev
+	$(BIN)/trial -j$(JOBS) $(HOSTILE)
+
 timing: $(VENV)/.installed-dev
 	$(BIN)/trial tests.functional.timing
+
+leaks: $(VENV)/.installed-dev
+	$(BIN)/python -m bench.leaks $(ARGS)
 
 fuzz: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.fuzz $(ARGS)

@@ -138,6 +138,7 @@ WORKLOADS: Mapping[str, Workload] = {
         HTTP2Workload(
             "h2-to-h1-1k-hooks",
             "the same to a server with HTTP/1, without TLS",
+            baseline=None,
             translated=True,
         ),
         OneStreamWorkload(

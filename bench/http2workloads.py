@@ -29,10 +29,11 @@ class HTTP2Workload(TLSWorkload):
     connections: int = 8
     streams: int = 10
     translated: bool = False
-    baseline: str | None = "mitmdump"
 
     def takes(self, subject: Subject) -> bool:
-        # The relays do not tell their clients that they may speak HTTP/2, nor does squid.
+        # The relay cannot translate, and squid does not speak HTTP/2.
+        if subject.name == "relay":
+            return not self.translated
         return subject.name in ("interceptor", "mitmdump")
 
     def _port(self, lab: Lab) -> int:
@@ -40,7 +41,7 @@ class HTTP2Workload(TLSWorkload):
 
     def start(self, lab: Lab, subject: Subject) -> AbstractContextManager[Running]:
         mode = Mode.REVERSE if self.translated else Mode.REVERSE_TLS
-        return lab.running(subject, mode, self.hooks, self._port(lab))
+        return lab.running(subject, mode, self.hooks, self._port(lab), http2=True)
 
     def generator(self, lab: Lab) -> LoadGenerator:
         return h2load_generator(self.streams)

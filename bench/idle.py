@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import resource
 import select
 import socket
 import ssl
@@ -24,6 +25,8 @@ _TIMEOUT = 20.0
 _WARM_UP = 50
 _PORTS_EACH = 5000
 _FEWEST = 0.1
+# With fewer the proxy lets new clients wait (``descriptor_headroom``).
+_KEPT_FREE = 400
 _FULL = (errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL)
 
 
@@ -112,6 +115,15 @@ def _ask(connection: socket.socket, request: str, body_size: int) -> None:
         body += data
 
 
+def most_clients(wanted: int, kind: Kind) -> int:
+    """Return how many of ``wanted`` connections the proxy has descriptors for."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY:
+        return wanted
+    each = 2 if kind in (Kind.KEPT, Kind.TLS_BOTH) else 1
+    return min(wanted, max(limit - _KEPT_FREE, 0) // each)
+
+
 @contextlib.contextmanager
 def clients_of(lab: Lab, running: Running, kind: Kind) -> Iterator[Clients]:
     """Have clients for a while."""
@@ -135,7 +147,7 @@ class IdleWorkload(Workload):
 
     def _once(self, lab: Lab, subject: Subject) -> Sample:
         options = ("connection_strategy=lazy",) if self.kind is Kind.TLS_CLIENT else ()
-        wanted = lab.effort.idle_connections
+        wanted = most_clients(lab.effort.idle_connections, self.kind)
         with lab.running(subject, Mode.REGULAR, Hooks.ALL, options=options) as running:
             with clients_of(lab, running, self.kind) as clients:
                 clients.add(_WARM_UP)
@@ -146,8 +158,8 @@ class IdleWorkload(Workload):
                 time.sleep(lab.effort.settle_seconds)
                 after = running.process.rss()
                 alive = clients.alive()
-        if reached < wanted * _FEWEST:
-            raise NotMeasuredError(f"only {reached} of {wanted} connections could be opened")
+        if reached < lab.effort.idle_connections * _FEWEST:
+            raise NotMeasuredError(f"only {reached} connections could be opened")
         values = {
             "before_mib": before,
             "connections": reached,

@@ -101,6 +101,7 @@ class Lab:
         resume: bool = True,
         options: tuple[str, ...] = (),
         where: Where = None,
+        http2: bool = False,
     ) -> Iterator[Running]:
         """Run ``subject`` on the proxy's core or ``where``, before the lab's origin or another one.
 
@@ -115,6 +116,7 @@ class Lab:
             self.certificates,
             resume,
             options,
+            http2,
         )
         running = subject.start(setup, self.cores.proxy if where is None else where)
         try:

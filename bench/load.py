@@ -85,14 +85,14 @@ def python_generator() -> LoadGenerator:
     return LoadGenerator("Python (no wrk found)", run_python)
 
 
-def run_wrk(wrk: str, load: Load, seconds: float) -> LoadResult:
-    """Run wrk for ``seconds``, rounded up to whole ones.
+def run_wrk(wrk: str, load: Load, seconds: float, script: Path = _SCRIPT) -> LoadResult:
+    """Run wrk for ``seconds``, rounded up to whole ones; a ``script`` may send what it likes.
 
     :raises BenchError: if wrk fails or does not come to an end.
     """
     duration = math.ceil(seconds)
     command = [wrk, "--threads", "1", "--connections", str(load.connections)]
-    command += ["--duration", f"{duration}s", "--timeout", "10s", "--script", str(_SCRIPT)]
+    command += ["--duration", f"{duration}s", "--timeout", "10s", "--script", str(script)]
     scheme = "https" if load.tls else "http"
     command += [f"{scheme}://127.0.0.1:{load.port}/", "--", load.target, load.host]
     command += ["close" if load.close else "keep"]

@@ -42,6 +42,7 @@ http {{
     ssl_protocols TLSv1.2 TLSv1.3;
     server {{
         listen 127.0.0.1:{ports.plain} backlog=4096;
+        location = /taken {{ return 200 "taken"; }}
     }}
     server {{
         listen 127.0.0.1:{ports.tls} ssl backlog=4096;

@@ -145,11 +145,19 @@ class Process:
         :raises BenchError: if the child ends first or the line does not come in time; the child
             is stopped then.
         """
+        return self.wait_for_lines(1, timeout)[0]
 
-        def listening() -> re.Match[str] | None:
-            return _LISTENING.search(self._stdout.read_text(errors="replace"))
+    def wait_for_lines(self, number: int, timeout: float = 20.0) -> list[int]:
+        """Wait for that many such lines and return their ports.
 
-        return int(self._wait_for(listening, timeout, "no `listening:` line")[1])
+        :raises BenchError: as `wait_for_line` does.
+        """
+
+        def listening() -> list[str] | None:
+            found: list[str] = _LISTENING.findall(self._stdout.read_text(errors="replace"))
+            return found if len(found) >= number else None
+
+        return [int(port) for port in self._wait_for(listening, timeout, "no `listening:` line")]
 
     def wait_for_port(self, port: int, timeout: float = 20.0) -> None:
         """Wait until something accepts connections on ``port`` of loopback.

@@ -47,6 +47,25 @@ def download(target: Target, size: int, slow_seconds: float) -> None:
             raise BenchError(f"download: {received} of {size} bytes arrived")
 
 
+def read_body(target: Target) -> bytes:
+    """GET a body of any size, and return it.
+
+    :raises BenchError: unless a whole 200 response arrives.
+    """
+    with socket.create_connection(("127.0.0.1", target.port), _TIMEOUT) as connection:
+        connection.sendall(_head("GET", target, None))
+        head, body = read_head(connection)
+        length = _LENGTH.search(head)
+        if head.split(b" ", 2)[1] != b"200" or length is None:
+            raise BenchError(f"download: {_outline(head, body)}")
+        while len(body) < int(length[1]):
+            data = connection.recv(len(_BLOCK))
+            if not data:
+                raise BenchError(f"download: {len(body)} of {int(length[1])} bytes arrived")
+            body += data
+        return body
+
+
 def upload(target: Target, size: int) -> None:
     """PUT ``size`` zero bytes as fast as they are taken.
 

@@ -49,7 +49,7 @@ class Setup:
 
     ``certificates`` are the origin's, and for those who cannot make any; ``resume`` lets a proxy
     resume sessions with the origin, if it does such a thing. ``options`` are interceptor's own,
-    each ``NAME=VALUE``.
+    each ``NAME=VALUE``. With ``http2`` the TLS relay lets its peers speak that, and nothing else.
     """
 
     mode: Mode
@@ -60,6 +60,7 @@ class Setup:
     certificates: Certificates
     resume: bool = True
     options: tuple[str, ...] = ()
+    http2: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,7 @@ class Relay(Subject):
             files = setup.certificates
             command[2] = "bench.tlsrelay"
             command += [str(files.authority), str(files.chain), str(files.key)]
+            command.append("h2" if setup.http2 else "http/1.1")
         return self._start(command, setup, core, None)
 
 

@@ -2,9 +2,10 @@
 
 It answers every client with the one certificate that it has, connects to the one server it knows,
 verifies that, and copies plaintext both ways with back-pressure; all with Twisted's own TLS. Run as
-``python -m bench.tlsrelay PORT AUTHORITY CHAIN KEY`` it serves ``127.0.0.1:PORT`` on a port of its
-own choice and says which one on stdout. Clients may resume their sessions, as they may with the
-proxy, and are then spared the certificate; the server's sessions are not resumed.
+``python -m bench.tlsrelay PORT AUTHORITY CHAIN KEY PROTOCOL`` it serves ``127.0.0.1:PORT`` on a
+port of its own choice and says which one on stdout; PROTOCOL is what all speak (ALPN). Clients may
+resume their sessions, as they may with the proxy, and are then spared the certificate; the server's
+sessions are not resumed.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ class TLSRelayFactory(RelayFactory):
         return self.reactor.connectTCP(self.host, self.port, cast(Any, wrapped))
 
 
-def server_options(chain: Path, key: Path) -> CertificateOptions:
+def server_options(chain: Path, key: Path, protocol: bytes) -> CertificateOptions:
     """Return what clients are answered with; tickets are given, as the proxy gives them."""
     own, *others = x509.load_pem_x509_certificates(chain.read_bytes())
     return CertificateOptions(
@@ -78,7 +79,7 @@ def server_options(chain: Path, key: Path) -> CertificateOptions:
         enableSessions=True,
         enableSessionTickets=True,
         # A client that offers protocols would be turned away otherwise.
-        acceptableProtocols=[b"http/1.1"],
+        acceptableProtocols=[protocol],
     )
 
 
@@ -87,11 +88,16 @@ def main(arguments: list[str]) -> None:
     from twisted.internet import reactor as installed
 
     reactor = cast(IReactorTCP, installed)
-    authority, chain, key = map(Path, arguments[1:])
+    authority, chain, key = map(Path, arguments[1:4])
+    protocol = arguments[4].encode()
     # Made once: it costs milliseconds, most of them for the roots.
-    creator = optionsForClientTLS(HOST, Certificate.loadPEM(authority.read_bytes()))
+    creator = optionsForClientTLS(
+        HOST,
+        Certificate.loadPEM(authority.read_bytes()),
+        acceptableProtocols=[protocol],
+    )
     factory = TLSRelayFactory(reactor, HOST, int(arguments[0]), creator)
-    wrapped = TLSMemoryBIOFactory(server_options(chain, key), False, factory)
+    wrapped = TLSMemoryBIOFactory(server_options(chain, key, protocol), False, factory)
     wrapped.noisy = False
     listener = reactor.listenTCP(0, cast(Any, wrapped), backlog=511, interface=HOST)
     print(f"listening: relay on {HOST}:{cast(Any, listener.getHost()).port}", flush=True)

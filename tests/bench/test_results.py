@@ -194,7 +194,7 @@ class FallTests(SynchronousTestCase):
 
     def test_only_rates_beside_the_relay_are_gated(self) -> None:
         self.assertTrue(gated(WORKLOADS["body-10m-stream"]))
-        for name in ("latency-1", "h2-1k-hooks", "startup", "workers-cpu"):
+        for name in ("latency-1", "h2-to-h1-1k-hooks", "startup", "workers-cpu"):
             self.assertFalse(gated(WORKLOADS[name]), name)
 
     def test_what_is_written_is_what_is_judged(self) -> None:

@@ -47,7 +47,7 @@ class CertificatesTests(SynchronousTestCase):
 
     def test_the_relay_can_use_them(self) -> None:
         # Raises where the key is not that of the certificate.
-        server_options(self.files.chain, self.files.key).getContext().check_privatekey()
+        server_options(self.files.chain, self.files.key, b"h2").getContext().check_privatekey()
 
     def test_an_origin_without_resumption_gives_no_tickets(self) -> None:
         files = str(self.files.chain), str(self.files.key)
