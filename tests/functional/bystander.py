@@ -51,7 +51,7 @@ class Bystander:
         self._client = socket.create_connection(("127.0.0.1", port), _PATIENCE)
         self._client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._selector.register(self._client, selectors.EVENT_READ)
-        origin = "127.0.0.1:%d" % self._listener.getsockname()[1]
+        origin = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self._request = f"GET http://{origin}/ HTTP/1.1\r\nHost: {origin}\r\n\r\n".encode()
         self.stopped = False
 

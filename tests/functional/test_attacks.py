@@ -1,7 +1,7 @@
 """Attacks over real sockets: somebody else is served meanwhile, and memory returns.
 
-What is measured is what the proxy is to blame for, see `tests.functional.bystander`: the bound holds
-on a machine that is busy with other things, too.
+What is measured is what the proxy is to blame for, see `tests.functional.bystander`: the bound
+holds on a machine that is busy with other things, too.
 """
 
 from __future__ import annotations
