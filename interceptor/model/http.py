@@ -8,20 +8,20 @@ from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
-from interceptor.model import codings, cookies, multipart, urls
+from interceptor.model import codings, cookies, urls
 from interceptor.model.cookies import CookieValue
 from interceptor.model.headers import Headers
 from interceptor.model.message import Message, to_bytes, to_str
 from interceptor.model.multidict import MultiDictView, Pairs
+from interceptor.model.requestviews import RequestViews, kind_of
 
 HeaderPairs = Mapping[str, str] | Mapping[bytes, bytes] | Iterable[tuple[str | bytes, str | bytes]]
 """What `Request.make` and `Response.make` take as headers."""
 
 _DEFAULT_LIMITS = codings.DecodeLimits()
-_FORM = "application/x-www-form-urlencoded"
 
 
-class Request(Message):
+class Request(RequestViews):
     """An HTTP request.
 
     ``host`` and ``port`` are where it goes; the Host field is changed along with them, if there is
@@ -36,14 +36,12 @@ class Request(Message):
         "first_line_format",
         "host_bytes",
         "method_bytes",
-        "path_bytes",
         "scheme_bytes",
     )
 
     method_bytes: bytes
     scheme_bytes: bytes
     host_bytes: bytes
-    path_bytes: bytes
     authority_bytes: bytes
     first_line_format: str
     _port: int
@@ -273,114 +271,6 @@ class Request(Message):
             return to_str(host), default if port is None else port
         return self.host, self._port
 
-    # Views that write back
-
-    @property
-    def query(self) -> MultiDictView[str, str]:
-        """The query's parameters, decoded; changes are written back to `path`.
-
-        Parameters that are not changed keep their bytes.
-        """
-        return MultiDictView(self._get_query, self._set_query)
-
-    @query.setter
-    def query(self, value: Pairs[str, str]) -> None:
-        MultiDictView(self._get_query, self._set_query).assign(value)
-
-    def _get_query(self) -> tuple[tuple[str, str], ...]:
-        return urls.decode_form(urls.split_path(self.path_bytes)[1])
-
-    def _set_query(self, pairs: tuple[tuple[str, str], ...]) -> None:
-        path, query = urls.split_path(self.path_bytes)
-        encoded = urls.encode_form(pairs, query)
-        self.path_bytes = path + (b"?" + encoded if encoded else b"")
-
-    @property
-    def path_components(self) -> tuple[str, ...]:
-        """The path's parts between slashes, decoded, without empty ones; may be assigned to."""
-        return urls.decode_path(urls.split_path(self.path_bytes)[0])
-
-    @path_components.setter
-    def path_components(self, components: Iterable[str]) -> None:
-        _, question, query = self.path_bytes.partition(b"?")
-        self.path_bytes = urls.encode_path(components) + question + query
-
-    @property
-    def cookies(self) -> MultiDictView[str, str]:
-        """The cookies of the Cookie fields; changes are written back as one field."""
-        return MultiDictView(self._get_cookies, self._set_cookies)
-
-    @cookies.setter
-    def cookies(self, value: Pairs[str, str]) -> None:
-        MultiDictView(self._get_cookies, self._set_cookies).assign(value)
-
-    def _get_cookies(self) -> tuple[tuple[str, str], ...]:
-        return cookies.parse_cookie("; ".join(self.headers.get_all("cookie")))
-
-    def _set_cookies(self, pairs: tuple[tuple[str, str], ...]) -> None:
-        before = "; ".join(self.headers.get_all("cookie"))
-        self.headers.set_all("Cookie", [cookies.format_cookie(pairs, before)] if pairs else [])
-
-    @property
-    def urlencoded_form(self) -> MultiDictView[str, str]:
-        """The fields of an ``application/x-www-form-urlencoded`` body; empty for other bodies.
-
-        Changes are written back to `content`; assigning to the whole also sets Content-Type.
-        """
-        return MultiDictView(self._get_form, self._set_form)
-
-    @urlencoded_form.setter
-    def urlencoded_form(self, value: Pairs[str, str]) -> None:
-        MultiDictView(self._get_form, self._set_form).assign(value)
-
-    def _is_form(self) -> bool:
-        return _kind(self.headers) == _FORM
-
-    def _get_form(self) -> tuple[tuple[str, str], ...]:
-        if not self._is_form():
-            return ()
-        return urls.decode_form((self.get_content() or b"").strip())
-
-    def _set_form(self, pairs: tuple[tuple[str, str], ...]) -> None:
-        old = b""
-        if self._is_form():
-            old = (self.get_content() or b"").strip()
-        else:
-            self.headers["Content-Type"] = _FORM
-        self.content = urls.encode_form(pairs, old)
-
-    @property
-    def multipart_form(self) -> MultiDictView[bytes, bytes]:
-        """The parts of a ``multipart/form-data`` body by name, as bytes; empty for other bodies.
-
-        Changes are written back to `content`; a part keeps its own headers, such as a file name,
-        as long as its name is there. Assigning to the whole also sets Content-Type.
-        """
-        return MultiDictView(self._get_multipart, self._set_multipart)
-
-    @multipart_form.setter
-    def multipart_form(self, value: Pairs[bytes, bytes]) -> None:
-        MultiDictView(self._get_multipart, self._set_multipart).assign(value)
-
-    def _parts(self) -> tuple[multipart.Part, ...]:
-        boundary = multipart.boundary_of(self.headers.get("content-type", ""))
-        if boundary is None:
-            return ()
-        return multipart.decode(self.get_content() or b"", boundary)
-
-    def _get_multipart(self) -> tuple[tuple[bytes, bytes], ...]:
-        return tuple((part.name, part.content) for part in self._parts())
-
-    def _set_multipart(self, pairs: tuple[tuple[bytes, bytes], ...]) -> None:
-        parts = multipart.merge([(to_bytes(name), to_bytes(v)) for name, v in pairs], self._parts())
-        boundary = multipart.boundary_of(self.headers.get("content-type", ""))
-        if boundary is None or not multipart.fits(boundary, parts):
-            boundary = multipart.new_boundary()
-            self.headers["Content-Type"] = (
-                f"multipart/form-data; boundary={boundary.decode('ascii')}"
-            )
-        self.content = multipart.encode(parts, boundary)
-
     # Conveniences
 
     def anticache(self) -> None:
@@ -553,7 +443,7 @@ class Response(Message):
         return (self.status_code, self.reason_bytes, *super()._wire_state())
 
     def __repr__(self) -> str:
-        kind = _kind(self.headers)
+        kind = kind_of(self.headers)
         size = self.body_size if self._body is None else len(self._body)
         return f"<Response {self.status_code}{' ' + kind if kind else ''}, {size} bytes>"
 
@@ -563,10 +453,6 @@ HTTPResponse = Response
 
 HTTPRequest = Request
 """The old name of `Request`."""
-
-
-def _kind(headers: Headers) -> str:
-    return headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def _make_headers(headers: HeaderPairs) -> Headers:
