@@ -35,6 +35,7 @@ LEVELS: Mapping[str, int] = {
     "flowfilter": 5,
     "http": 5,
     "layers": 5,
+    "memoryorigin": 5,
     "script": 5,
     "tcp": 5,
     "udp": 5,
