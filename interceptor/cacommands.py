@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from interceptor.commandgroup import CommandGroup
 from interceptor.model.wording import escape_controls, shown
 from interceptor.stdout import emit
 
@@ -28,7 +29,7 @@ _WIDTH: Final = 88
 _Command = TypeVar("_Command", bound="Callable[..., Any]")
 
 
-@click.group()
+@click.group(cls=CommandGroup, no_args_is_help=False)
 def ca() -> None:
     """Show, export and trust the certificate authority."""
 
@@ -135,8 +136,11 @@ def install_help(platform: str | None, config: str | None, assignments: tuple[st
 
 def _load(config: str | None, assignments: tuple[str, ...]) -> Authority:
     from interceptor.config import gather_options
+    from interceptor.model.coreoptions import core_options
     from interceptor.net.authority import Authority
 
+    # No script will declare what is unknown here: a name that is mistyped must not be passed over.
+    core_options().set(*assignments, source="--set")
     options = gather_options(config=config, environ=os.environ, assignments=assignments)
     return Authority.load(
         options.confdir,

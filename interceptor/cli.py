@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 import click
 
 from interceptor.cacommands import ca
+from interceptor.commandgroup import CommandGroup
 from interceptor.errors import InterceptorError, LaunchError
 from interceptor.model.wording import escape_controls
 from interceptor.rulescommand import transparent_rules
@@ -65,7 +66,9 @@ def _version(context: click.Context, parameter: click.Parameter, value: bool) ->
     context.exit()
 
 
-@click.group(name="interceptor", context_settings=_SETTINGS, no_args_is_help=False)
+@click.group(
+    name="interceptor", cls=CommandGroup, context_settings=_SETTINGS, no_args_is_help=False
+)
 @click.option(
     "--version",
     is_flag=True,

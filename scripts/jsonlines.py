@@ -45,7 +45,12 @@ class JSONLines:
             self.lines.append(json.dumps(describe(flow)))
 
     error = response
-    http_connect = response
+    http_connected = response
+
+    def http_connect(self, flow: http.HTTPFlow) -> None:
+        if flow.response is not None and flow.response.status_code >= 300:
+            # Another script has refused it.
+            self.response(flow)
 
     def tick(self) -> None:
         if not self.lines:

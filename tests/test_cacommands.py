@@ -169,6 +169,14 @@ class InstallHelpTests(CommandTestCase):
         self.assertIn("ca export --format der interceptor-ca-cert.cer\n", text)
         self.assertIn("Bring interceptor-ca-cert.cer to the device", text)
 
+    def test_an_option_that_there_is_not(self):
+        for command in ("show", "export", "install-help"):
+            message = self.refused(command, "--set", "confdr=/tmp")
+            self.assertIn("unknown option `confdr`: did you mean `confdir`?", message)
+
+    def test_an_unknown_command(self):
+        self.assertIn("did you mean `install-help`?", self.refused("install"))
+
     def test_an_unknown_platform(self):
         message = self.refused("install-help", "debina")
         self.assertIn("did you mean `debian`?", message)

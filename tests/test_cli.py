@@ -115,7 +115,9 @@ class RunTests(CommandTestCase):
         message = self.refused("run", "--mdoe", "regular")
         self.assertIn("No such option '--mdoe'", message)
         self.assertIn("interceptor run --help", message)
-        self.assertIn("No such command", self.refused("rum"))
+        self.assertIn("No such command 'rum': did you mean `run`? (see", self.refused("rum"))
+        self.assertIn("No such command 'frobnicate' (see", self.refused("frobnicate"))
+        self.assertIn("Missing command (see interceptor ca --help)", self.refused("ca"))
         self.assertIn("Missing command", self.refused())
         self.assertIn("requires an argument", self.refused("run", "--mode"))
 

@@ -41,6 +41,7 @@ LEVELS: Mapping[str, int] = {
     "udp": 5,
     "websocket": 5,
     "addons": 6,
+    "commandgroup": 7,
     "config": 7,
     "console": 7,
     "garbage": 7,

@@ -150,10 +150,13 @@ def summary(flow: HTTPFlow, style: Style = PLAIN, reveal: bool = False) -> str:
     return fields + error_text(flow, style)
 
 
-def connect_summary(flow: HTTPFlow, style: Style = PLAIN, reveal: bool = False) -> str:
-    """The line of a CONNECT request: ``tunnel`` in the place of a status, or the refusal's."""
-    if flow.response is not None and not 200 <= flow.response.status_code < 300:
-        return summary(flow, style)
+def is_refused(flow: HTTPFlow) -> bool:
+    """Whether a hook has refused a CONNECT request."""
+    return flow.response is not None and not 200 <= flow.response.status_code < 300
+
+
+def tunnel_summary(flow: HTTPFlow, style: Style = PLAIN, reveal: bool = False) -> str:
+    """The line of a CONNECT request: ``tunnel`` in the place of a status."""
     return f"{_start(flow, style, reveal)} tunnel"
 
 
@@ -217,9 +220,16 @@ def error_text(flow: Flow, style: Style) -> str:
     return f" {style.error}error: {code}{escape(cut(error.msg, VALUE_LIMIT))}{style.end}"
 
 
+def _is_unread(request: Request) -> bool:
+    """Whether it stands for one whose head could not be understood."""
+    return request.method_bytes == b"?" and not request.host_bytes
+
+
 def _start(flow: HTTPFlow, style: Style, reveal: bool) -> str:
     client = format_address(flow.client_conn.address)
     method, url = flow.request.method, flow.request.pretty_url
+    if _is_unread(flow.request):
+        url = "-"
     if not method.isprintable():
         method = escape(method)
     if len(url) > URL_LIMIT:
@@ -288,6 +298,8 @@ def _masked_attribute(part: str) -> str:
 
 def request_head(request: Request, style: Style = PLAIN, reveal: bool = False) -> Iterator[str]:
     """The lines of a request's head, each with ``>`` in front; ``reveal`` shows credentials."""
+    if _is_unread(request):
+        return
     target = cut(request.path if request.method != "CONNECT" else request.authority, URL_LIMIT)
     if not reveal:
         target = mask_url(target)

@@ -14,13 +14,14 @@ from interceptor.addons.flowtext import (
     PLAIN,
     Style,
     body_lines,
-    connect_summary,
+    is_refused,
     protocol_message_line,
     protocol_summary,
     request_head,
     response_head,
     summary,
     tcp_summary,
+    tunnel_summary,
     udp_summary,
 )
 from interceptor.addons.output import IOutputReactor, LineOutput
@@ -44,9 +45,9 @@ class Printer:
     The options it heeds: ``flow_detail`` (0 prints nothing, 1 a line, 2 the headers as well, and
     the messages of other protocols, 3 the bodies as well), ``view_filter`` and ``color``.
     ``reveal``, or the option ``show_secrets``, shows the values of ``Authorization``, ``Cookie``
-    and the like, and passwords in URLs. A CONNECT tunnel gets its line when it is asked for, and
-    another if it fails. A connection that is passed on as it is gets one at its end, and so does a
-    WebSocket.
+    and the like, and passwords in URLs. A CONNECT tunnel gets its line when it is there, in front
+    of what comes through it. A connection that is passed on as it is gets one at its end, and so
+    does a WebSocket.
 
     It only observes: bodies are not kept for its sake, so that as a rule it has none to print and
     none to search. `BodyPrinter` is for those, and `keep_printer` for choosing.
@@ -84,8 +85,13 @@ class Printer:
         return COLOURED if choice == "always" else PLAIN
 
     def http_connect(self, flow: HTTPFlow) -> None:
+        # Whether it can be had is not known yet: only what a hook answered has an end here.
+        if is_refused(flow) and self._chosen(flow):
+            self._print(flow, summary(flow, self._style, self._reveal))
+
+    def http_connected(self, flow: HTTPFlow) -> None:
         if self._chosen(flow):
-            self._print(flow, connect_summary(flow, self._style, self._reveal))
+            self._print(flow, tunnel_summary(flow, self._style, self._reveal))
 
     def response(self, flow: HTTPFlow) -> None:
         if self._chosen(flow):

@@ -88,6 +88,7 @@ class HookBus(HookRules):
     tls_established: Fire | None
     tls_failed: Fire | None
     http_connect: Fire | None
+    http_connected: Fire | None
     requestheaders: Fire | None
     request: Fire | None
     responseheaders: Fire | None

@@ -97,14 +97,16 @@ def _problem_of(spec: str, error: InterceptorError) -> Problem:
     except InterceptorError:
         path = spec
     cause = error.__cause__ or error
+    # The place stands in front of it.
+    text = str(error).removeprefix(f"script {path}").removeprefix(":").lstrip()
     if isinstance(cause, SyntaxError):
-        return Problem(path, cause.lineno or 0, str(error))
+        return Problem(path, cause.lineno or 0, text)
     lines = [
         line
         for frame, line in traceback.walk_tb(cause.__traceback__)
         if frame.f_code.co_filename == path
     ]
-    return Problem(path, lines[-1] if lines else 0, str(error))
+    return Problem(path, lines[-1] if lines else 0, text)
 
 
 def _unknown_options(script: Script, options: Options) -> Iterator[Problem]:

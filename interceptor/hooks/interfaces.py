@@ -165,6 +165,14 @@ class IHTTPHooks(Interface):
         the client with it and opens no tunnel. Called in regular and in upstream mode.
         """
 
+    def http_connected(flow: HTTPFlow) -> None:
+        """Called when the tunnel of a CONNECT is there, and nothing has come through it.
+
+        ``flow.response`` is what the client is told. With ``connection_strategy=lazy`` nobody has
+        been connected to yet. A tunnel that cannot be had has an ``error`` instead, and one that
+        an ``http_connect`` hook refused neither.
+        """
+
     def requestheaders(flow: HTTPFlow) -> None:
         """Called when a request's head has been read, before its body.
 

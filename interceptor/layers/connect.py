@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class ConnectExchange(HTTPExchange):
-    """Serves CONNECT: fires ``http_connect`` and none of the usual events, but for ``error``.
+    """Serves CONNECT: fires ``http_connect`` and ``http_connected``, or ``error``, and no others.
 
     The server is connected to before the client is told of success, so that it can be told of
     failure; but for the strategy ``lazy``, which connects to nobody before it has to.
@@ -52,6 +52,8 @@ class ConnectExchange(HTTPExchange):
             )
         response.attach_body(b"")
         response.timestamp_end = time.time()
+        if hooks.http_connected is not None:
+            await self._fire(hooks.http_connected)
         stream.send_message(request, response, b"")
         self._sending = True
         self._responding = True

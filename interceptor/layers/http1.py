@@ -210,7 +210,12 @@ class HTTP1ServerProtocol(_HTTP1Protocol):
                 return
             side.deadline.clear()
             self.in_exchange = True
-            await run(self, event)
+            try:
+                await run(self, event)
+            except RemoteProtocolError as error:
+                # No exchange was begun: those answer by themselves.
+                self.layer.refuse(self, error, event.request)
+                return
             self.in_exchange = False
             if self._taken_over is not None or side.closing:
                 return

@@ -27,6 +27,8 @@ DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 8080
 DNS_PORT: Final = 53
 
+_SERVERLESS: Final = ("auto", "dns", "regular", "reverse", "socks5", "transparent")
+"""The modes that may be written without any server."""
 _KINDS: Final = ("auto", "dns", "regular", "reverse", "socks5", "transparent", "upstream")
 _REVERSE_PORTS: Final[dict[str, int | None]] = {
     "http": 80,
@@ -145,7 +147,12 @@ def parse_mode(text: str, endpoint_prefixes: Collection[str] = DEFAULT_PREFIXES)
         mode, listen = listen, ""
     try:
         if "@" in mode:
-            raise ModeError(_NO_CREDENTIALS)
+            first = mode.partition("@")[0]
+            raise ModeError(
+                f"one @LISTEN can follow `{first}`, and not two"
+                if first in _SERVERLESS
+                else _NO_CREDENTIALS
+            )
         if at and _PASSWORD.match(mode):
             raise ModeError(_NO_CREDENTIALS)
         kind, scheme, host, port = _parse_kind(mode)
@@ -158,7 +165,7 @@ def parse_mode(text: str, endpoint_prefixes: Collection[str] = DEFAULT_PREFIXES)
             raise ModeError("UDP is listened for at PORT, HOST:PORT or [V6]:PORT only")
     except ModeError as error:
         # What may be a password is not repeated.
-        secret = str(error) == _NO_CREDENTIALS
+        secret = "@" in mode or str(error) == _NO_CREDENTIALS
         raise ModeError(f"mode {'`…`' if secret else shown(text)}: {error}") from None
     return ModeSpec(kind, scheme, host, port, spec, text)
 
@@ -189,7 +196,8 @@ def _parse_kind(mode: str) -> tuple[str, str, str, int]:
         return kind, "", "", 0
     if kind in ("regular", "socks5", "auto", "transparent"):
         if colon:
-            raise ModeError(f"nothing but @LISTEN can follow `{kind}`")
+            near = f": did you mean `{kind}@{rest}`?" if is_number(rest) else ""
+            raise ModeError(f"nothing but @LISTEN can follow `{kind}`{near}")
         return kind, "", "", 0
     if kind == "reverse":
         scheme, host, port = parse_server(rest, layers=True)

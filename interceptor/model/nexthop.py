@@ -9,7 +9,7 @@ from typing import Final
 
 from interceptor.errors import ModeError, OptionsError
 from interceptor.model.hostports import check_host, check_port, join_host_port, split_host_port
-from interceptor.model.wording import shown
+from interceptor.model.wording import did_you_mean, shown
 
 PORTS: Final = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 """The schemes of next hops, with the ports they have where none is given."""
@@ -59,7 +59,8 @@ def parse_next_hop(text: str) -> NextHop:
     scheme, separator, authority = text.partition("://")
     scheme = scheme.lower()
     if not separator or scheme not in PORTS:
-        raise ModeError(f"next hop {shown(text)}: expected {SYNTAX}")
+        near = did_you_mean(scheme, PORTS) if separator else ""
+        raise ModeError(f"next hop {shown(text)}: expected {SYNTAX}{near}")
     authority = authority.removesuffix("/")
     if re.fullmatch(r"[^\[/?#:]*:(?!\d{0,6}\Z).*", authority, re.DOTALL):
         # It may be `http://user:password`, which somebody cut off.

@@ -35,8 +35,7 @@ class DNSFlow(AnswerFlow):
         transport: str = "udp",
     ) -> None:
         super().__init__(client_conn, server_conn, mode, control)
-        # Whoever makes the flow sets it before anybody sees it.
-        self.request = None  # type: ignore[assignment]
+        self.request = None  # type: ignore[assignment]  # set before anybody sees the flow
         self.response = None
         self.transport = transport
 

@@ -14,9 +14,9 @@ from interceptor.addons.flowtext import (
     BODY_LINES,
     COLOURED,
     body_lines,
-    connect_summary,
     cut,
     escape,
+    is_refused,
     masked,
     milliseconds_text,
     request_head,
@@ -24,6 +24,7 @@ from interceptor.addons.flowtext import (
     size_text,
     summary,
     tcp_summary,
+    tunnel_summary,
 )
 from interceptor.model.connections import ServerConnection
 from interceptor.model.flow import Error
@@ -113,10 +114,31 @@ class SummaryTests(SynchronousTestCase):
         flow.request = Request(
             b"CONNECT", b"", b"example.com", 443, b"", b"HTTP/1.1", Headers(), "authority", 0.0
         )
-        self.assertEqual("127.0.0.1:51234 CONNECT example.com:443 tunnel", connect_summary(flow))
+        self.assertEqual("127.0.0.1:51234 CONNECT example.com:443 tunnel", tunnel_summary(flow))
+
+    def test_a_request_that_could_not_be_understood(self):
+        flow = failed()
+        flow.request = Request(
+            b"?",
+            b"http",
+            b"",
+            0,
+            b"",
+            b"HTTP/1.1",
+            Headers(),
+            "relative",
+            flow.request.timestamp_start,
+        )
+        self.assertTrue(summary(flow).startswith("127.0.0.1:51234 ? - - - - "), summary(flow))
+        self.assertEqual(list(request_head(flow.request)), [])
 
     def test_refused_tunnel(self):
-        self.assertIn(" 403 ", connect_summary(answered(status=403)))
+        flow = http_flow("CONNECT")
+        self.assertFalse(is_refused(flow))
+        flow.response = Response.make(200)
+        self.assertFalse(is_refused(flow))
+        flow.response = Response.make(403)
+        self.assertTrue(is_refused(flow))
 
     raw = st.binary(max_size=12)
 
@@ -138,7 +160,7 @@ class SummaryTests(SynchronousTestCase):
         )
         flow.response = Response(b"HTTP/1.1", 200, value, Headers.from_wire(fields, None), 0.0)
         flow.response.attach_body(body)
-        lines = [summary(flow), connect_summary(flow)]
+        lines = [summary(flow), tunnel_summary(flow)]
         lines += [*request_head(flow.request), *response_head(flow.response)]
         lines += body_lines(flow.response)
         for line in lines:

@@ -11,6 +11,7 @@ from interceptor.addons.output import LineOutput
 from interceptor.addons.printer import Printer, keep_printer
 from interceptor.errors import OptionsError
 from interceptor.hooks.addons import AddonChain
+from interceptor.http import Response
 from interceptor.model.coreoptions import core_options
 from interceptor.model.tcpflow import TCPFlow
 from tests.addons.reactors import ThreadClock
@@ -63,8 +64,27 @@ class PrinterTests(SynchronousTestCase):
         printer.response(answered())
         printer.error(failed())
         printer.http_connect(http_flow())
+        printer.http_connected(http_flow())
         lines = self.printed().splitlines()
         self.assertIn(" 200 - 0b 500ms", lines[0])
+        self.assertIn(" error: connect-refused", lines[1])
+        self.assertTrue(lines[2].endswith(" tunnel"))
+
+    def test_one_line_for_a_tunnel_whatever_becomes_of_it(self):
+        printer = self.printer()
+        refused = answered(http_flow("CONNECT"), status=403)
+        printer.http_connect(refused)
+        cannot = failed(http_flow("CONNECT"))
+        printer.http_connect(cannot)
+        printer.error(cannot)
+        made = answered(http_flow("CONNECT"))
+        made.response = None
+        printer.http_connect(made)
+        made.response = Response.make(200)
+        printer.http_connected(made)
+        lines = self.printed().splitlines()
+        self.assertEqual(len(lines), 3)
+        self.assertIn(" 403 ", lines[0])
         self.assertIn(" error: connect-refused", lines[1])
         self.assertTrue(lines[2].endswith(" tunnel"))
 
@@ -173,7 +193,7 @@ class KeepPrinterTests(SynchronousTestCase):
 
     def test_observes_only(self):
         chain = self.chain()
-        for fire in (chain.bus.response, chain.bus.error, chain.bus.http_connect):
+        for fire in (chain.bus.response, chain.bus.error, chain.bus.http_connected):
             assert fire is not None
             self.assertTrue(fire.observes_only)
         self.assertIsNone(chain.bus.request)

@@ -46,7 +46,8 @@ class HTTPConnectTests(EventTestCase):
         client.send(CONNECT)
         self.assertEqual(client.received, ESTABLISHED)
         self.assertEqual(
-            recorder.names, ["next_layer", "http_connect", "serverconnect", "serverconnected"]
+            recorder.names,
+            ["next_layer", "http_connect", "serverconnect", "serverconnected", "http_connected"],
         )
         [flow] = recorder.arguments("http_connect")
         self.assertEqual(flow.response.status_code, 200)
@@ -459,3 +460,57 @@ class UpgradeTests(EventTestCase):
         self.assertEqual((client.received, client.closed), (b"", True))
         self.assertIsNotNone(origin.lost)
         self.assertEqual(self.ends(recorder), ["response"])
+
+
+class HTTPConnectedTests(EventTestCase):
+    """``http_connected(flow)``."""
+
+    def test_before_the_client_hears_of_it(self) -> None:
+        seen: list[object] = []
+
+        def http_connected(flow: HTTPFlow) -> None:
+            assert flow.response is not None
+            seen.append((flow.response.status_code, flow.live, client.received))
+            flow.response.headers["X-A"] = "1"
+
+        proxy, client, _ = self.hooked(http_connected=http_connected)
+        self.raw_origin(proxy)
+        client.send(CONNECT)
+        self.assertEqual(seen, [(200, True, b"")])
+        self.assertTrue(client.received.startswith(b"HTTP/1.1 200 "))
+        self.assertIn(b"\r\nX-A: 1\r\n", client.received)
+
+    def test_waited_for(self) -> None:
+        waiting = Waiting(False)
+        proxy, client, _ = self.hooked(http_connected=waiting)
+        self.raw_origin(proxy)
+        client.send(CONNECT)
+        self.assertEqual(client.received, b"")
+        waiting.go_on()
+        proxy.flush()
+        self.assertEqual(client.received, ESTABLISHED)
+
+    def test_killed(self) -> None:
+        proxy, client, recorder = self.hooked(http_connected=lambda flow: flow.kill())
+        origin = self.raw_origin(proxy)
+        client.send(CONNECT)
+        self.assertTrue(client.closed)
+        self.assertEqual(client.received, b"")
+        self.assertEqual(recorder.arguments("error")[0].error.code, "killed")
+        proxy.flush()
+        self.assertTrue(origin.protocols[0].ended)
+
+    def test_not_where_there_is_no_tunnel(self) -> None:
+        for action in (None, lambda flow: setattr(flow, "response", Response.make(403))):
+            actions = {} if action is None else {"http_connect": action}
+            _, client, recorder = self.hooked(**actions)
+            client.send(CONNECT)
+            self.assertNotIn(b" 200 ", client.received)
+            self.assertNotIn("http_connected", recorder.names)
+
+    def test_lazily(self) -> None:
+        proxy, client, recorder = self.started(connection_strategy="lazy")
+        client.send(CONNECT)
+        self.assertEqual(client.received, ESTABLISHED)
+        self.assertIn("http_connected", recorder.names)
+        self.assertEqual(proxy.network.attempts, [])

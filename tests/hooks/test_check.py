@@ -32,9 +32,7 @@ class CheckTests(SynchronousTestCase):
 
     def test_missing_file(self) -> None:
         (problem,) = check(["/nowhere/x.py"])
-        self.assertEqual(
-            str(problem), "/nowhere/x.py: script /nowhere/x.py: No such file or directory"
-        )
+        self.assertEqual(str(problem), "/nowhere/x.py: No such file or directory")
 
     def test_spec_that_makes_no_sense(self) -> None:
         (problem,) = check(["'open"])

@@ -8,7 +8,7 @@ from weakref import ref
 
 from twisted.internet.defer import Deferred
 
-from interceptor.testing import MemoryClient, MemoryProxy
+from interceptor.testing import EventRecorder, MemoryClient, MemoryProxy
 from tests.layers.test_exchange import GET, OK, ExchangeTestCase
 
 
@@ -67,3 +67,23 @@ class FreedTests(ExchangeTestCase):
         root = ref(roots.pop())
         waiting.callback(None)
         self.assertIsNone(root())
+
+
+class NoExchangeTests(ExchangeTestCase):
+    """Requests that are understood, and refused before any hook but ``error`` hears of them."""
+
+    def test_the_flow_has_the_request(self) -> None:
+        recorder = EventRecorder("error")
+        client = self.proxy(recorder).client()
+        client.send(b"GET /page HTTP/1.1\r\nHost: example.test\r\n\r\n")
+        self.assertIn(b"HTTP/1.1 400 ", client.received)
+        [flow] = recorder.arguments("error")
+        self.assertEqual((flow.error.code, flow.request.path), ("target-not-absolute", "/page"))
+        self.assertEqual(flow.request.pretty_url, "http://example.test/page")
+
+    def test_the_answer_to_head_has_no_body(self) -> None:
+        client = self.proxy().client()
+        client.send(b"HEAD / HTTP/1.1\r\nHost: example.test\r\n\r\n")
+        self.assertIn(b"HTTP/1.1 400 ", client.received)
+        self.assertTrue(client.received.endswith(b"\r\n\r\n"))
+        self.assertTrue(client.closed)

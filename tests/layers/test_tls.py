@@ -32,6 +32,7 @@ class EventTests(TLSLayerTestCase):
                 "http_connect",
                 "serverconnect",
                 "serverconnected",
+                "http_connected",
                 "tls_clienthello",
                 "tls_established",
                 "tls_established",

@@ -204,6 +204,22 @@ class ModeTests(SynchronousTestCase):
             self.assertIn("credentials are not part of a mode", message)
             self.assertNotIn("secret", message)
 
+    def test_two_listeners_are_one_too_many(self):
+        for text in ("regular@8080@8081", "regular@secret:8080@foo", "dns@5300@5301"):
+            kind = text.partition("@")[0]
+            self.assertEqual(
+                self.refused(text), f"mode `…`: one @LISTEN can follow `{kind}`, and not two"
+            )
+
+    def test_a_port_behind_a_colon(self):
+        self.assertIn("did you mean `regular@8080`?", self.refused("regular:8080"))
+        self.assertNotIn("did you mean", self.refused("regular:here"))
+
+    def test_schemes_of_next_hops(self):
+        self.assertIn("did you mean `http`?", self.refused("upstream:htp://p:1"))
+        self.assertIn("did you mean `socks5`?", self.refused("upstream:sock5://p:1"))
+        self.assertNotIn("did you mean", self.refused("upstream:proxy:3128"))
+
     def test_the_error_is_an_option_error_with_its_code(self):
         error = self.assertRaises(OptionsError, parse_mode, "x")
         self.assertEqual(error.code, "mode-invalid")

@@ -5,10 +5,10 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from interceptor.http import Response
+from interceptor.http import HTTPFlow, Response
 from interceptor.testing import MemoryProxy
 from tests.events.cases import CONNECT, GET, POST
-from tests.scripts.cases import ScriptTestCase
+from tests.scripts.cases import ScriptTestCase, spec
 
 
 class JSONLinesTests(ScriptTestCase):
@@ -80,7 +80,7 @@ class JSONLinesTests(ScriptTestCase):
         self.assertEqual([line["status"] for line in self.lines(proxy)], [404, None])
 
     def test_tunnels(self) -> None:
-        """A CONNECT is written when it is asked for, and again if it fails."""
+        """A CONNECT is written when the tunnel is there, or cannot be had."""
         proxy, _ = self.run_script(str(self.file))
         self.raw_origin(proxy)
         proxy.client().send(CONNECT)
@@ -89,8 +89,17 @@ class JSONLinesTests(ScriptTestCase):
         proxy.client().send(CONNECT.replace(b"example", b"nobody"))
         self.assertEqual(
             [line.get("error", {}).get("code") for line in self.lines(proxy)],
-            [None, None, "connect-refused"],
+            [None, "connect-refused"],
         )
+
+    def test_a_refused_tunnel(self) -> None:
+        class Refuse:
+            def http_connect(self, flow: HTTPFlow) -> None:
+                flow.response = Response.make(403)
+
+        proxy = self.proxy(Refuse(), spec(self.script, str(self.file)))
+        proxy.client().send(CONNECT)
+        self.assertEqual([line["status"] for line in self.lines(proxy)], [403])
 
     def test_written_within_a_tick_and_at_the_end(self) -> None:
         proxy, origin = self.run_script(str(self.file))
