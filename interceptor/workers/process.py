@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 from collections.abc import Mapping
+from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
@@ -65,7 +66,7 @@ class Worker(ProcessProtocol):
         self._parent = parent
         self._reactor = parent.reactor
         self._channel: Channel | None = None
-        self._started = 0.0
+        self._serving_since = inf
         self._error: WorkerFailed | None = None
         self._gone: Deferred[None] | None = None
         self._ending = False
@@ -81,7 +82,7 @@ class Worker(ProcessProtocol):
         self._error = None
         self._hung = ""
         self._lines = {1: b"", 2: b""}
-        self._started = self._reactor.seconds()
+        self._serving_since = inf
         self.exported = self._parent.exported
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         nothing = os.open(os.devnull, os.O_RDWR)
@@ -239,6 +240,7 @@ class Worker(ProcessProtocol):
             self.addresses = [(name, host, port) for name, host, port in message["addresses"]]
             if not self._ending:
                 self.is_up = True
+                self._serving_since = self._reactor.seconds()
                 if not self.ready.called:
                     self.ready.callback(None)
                 self._parent.became_ready(self)
@@ -292,8 +294,8 @@ class Worker(ProcessProtocol):
         if gone is not None:
             gone.callback(None)
         if not self._ending:
-            lived = self._reactor.seconds() - self._started
-            self._parent.ended(self, how, lived, orderly=how == "ended with status 0")
+            served = max(0.0, self._reactor.seconds() - self._serving_since)
+            self._parent.ended(self, how, served, orderly=how == "ended with status 0")
 
     def _log_line(self, line: bytes) -> None:
         text = line.decode("utf-8", "backslashreplace")

@@ -223,15 +223,17 @@ class WorkersService(Service):
                 lambda failure: self.log.failure("a worker has old options", failure)
             )
 
-    def ended(self, worker: Worker, how: str, lived: float, *, orderly: bool) -> None:
-        """A worker's process is gone: put another one in its place, in a while if it lived short.
+    def ended(self, worker: Worker, how: str, served: float, *, orderly: bool) -> None:
+        """A worker's process is gone: put another one in its place.
+
+        That happens in a while where this one, and the one before, did not serve for long.
 
         One that ended in an ``orderly`` way was told to, and has left no connection behind but
         those that it did not accept: they wait for the next one.
         """
         if self._stopping or not self._is_up:
             return
-        worker.failures = 0 if lived >= _SETTLED else worker.failures + 1
+        worker.failures = 0 if served >= _SETTLED else worker.failures + 1
         # Once may be chance.
         pause = 0.0 if worker.failures < 2 else min(2.0 ** (worker.failures - 2), _LONGEST_PAUSE)
         others = any(each.is_up for each in self._workers)

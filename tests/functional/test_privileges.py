@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import shutil
 import stat
 import sys
@@ -83,7 +84,9 @@ class PrivilegeTests(FunctionalTestCase):
         os.chown(self.confdir, self.user.pw_uid, self.user.pw_gid)
         origin = await self.listen(Factory.forProtocol(Answering))
         process = self.start_process(interpreter(), *self.words(), PYTHONPATH=self.packages())
-        await process.until(lambda p: b"listening: " in p.out and b"stays that" in p.out)
+        await process.until(
+            lambda p: re.search(rb"listening: .*\n", p.out) is not None and b"stays that" in p.out
+        )
         uid, gid = self.user.pw_uid, self.user.pw_gid
         self.assertIn(f"the proxy is {uid} {uid} {gid} [{gid}]".encode(), process.out)
         line = process.out[process.out.index(b"listening: ") :]

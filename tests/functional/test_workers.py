@@ -351,8 +351,9 @@ class WorkersTests(WorkersCase):
             *(sys.executable, "-m", "interceptor", "run", "--workers", "2", "-m", "regular@0"),
             *("-s", str(self.write("script.py", SCRIPT))),
         )
-        await process.until(lambda p: b"listening: " in p.out)
-        found = re.search(rb":(\d+)\n", process.out)
+        line = re.compile(rb"listening: .*:(\d+)\n")
+        await process.until(lambda p: line.search(p.out) is not None)
+        found = line.search(process.out)
         assert found is not None
         endpoint = TCP4ClientEndpoint(reactor(), "127.0.0.1", int(found[1]))
         client: Client = await connectProtocol(endpoint, Client())
