@@ -10,12 +10,12 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.logger import globalLogPublisher
-from twisted.trial.unittest import SynchronousTestCase
 
 from interceptor.http import HTTPFlow, Response
 from interceptor.net.memory import HalfCloseRecorder, RecorderFactory
 from interceptor.testing import EventRecorder, MemoryClient, MemoryProxy
 from tests.hooks.doubles import Messages
+from tests.proxies import ProxyTestCase
 
 GET = b"GET http://example.test/ HTTP/1.1\r\nHost: example.test\r\n\r\n"
 POST = b"POST http://example.test/ HTTP/1.1\r\nHost: example.test\r\nContent-Length: 5\r\n\r\nhello"
@@ -97,23 +97,8 @@ class Waiting:
         self._deferreds.pop(0).callback(None)
 
 
-class EventTestCase(SynchronousTestCase):
-    """Makes proxies that are closed at the end."""
-
-    def proxy(self, *addons: object, **options: Any) -> MemoryProxy:
-        proxy = MemoryProxy(*addons, **options)
-        self.addCleanup(proxy.close)
-        return proxy
-
-    def started(
-        self, *addons: object, **options: Any
-    ) -> tuple[MemoryProxy, MemoryClient, EventRecorder]:
-        """Return a proxy with a recorder in front of ``addons``, and a client of it."""
-        recorder = EventRecorder()
-        proxy = self.proxy(recorder, *addons, **options)
-        client = proxy.client()
-        recorder.events.clear()
-        return proxy, client, recorder
+class EventTestCase(ProxyTestCase):
+    """Runs hooks, and sends what brings them about."""
 
     def hooked(
         self, options: Any = None, /, **hooks: Callable[..., Any]

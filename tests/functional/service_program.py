@@ -10,24 +10,12 @@ import sys
 from typing import Any
 
 from twisted.internet import reactor, ssl
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.protocol import Factory
 from twisted.protocols.policies import WrappingFactory
 from twisted.web.server import Site
 
+from tests.functional.greeter import Greeter
 from tests.functional.origins import Echo, tree
-
-
-class Greeter(Protocol):
-    """Speaks first, and answers until the client ends."""
-
-    def connectionMade(self) -> None:
-        assert self.transport is not None
-        self.transport.write(b"220 ready\r\n")
-
-    def dataReceived(self, data: bytes) -> None:
-        assert self.transport is not None
-        self.transport.write(b"you said " + data)
-        self.transport.loseConnection()
 
 
 class _Telling(WrappingFactory):

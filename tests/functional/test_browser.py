@@ -72,7 +72,7 @@ finally:
     browser.quit()
 """
 
-HOOKS = """\
+ONLY_HERE = """\
 from interceptor import http
 
 
@@ -86,6 +86,10 @@ def requestheaders(flow):
         flow.response = http.Response.make(403)
 
 
+"""
+
+HOOKS = f"""\
+{ONLY_HERE}
 def response(flow):
     if flow.request.path == "/":
         flow.response.text = flow.response.text.replace("<body>", '<body data-added="yes">')

@@ -9,8 +9,9 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.protocol import Factory
 
+from tests.functional.greeter import Greeter
 from tests.functional.harness import (
     Completed,
     FunctionalTestCase,
@@ -42,19 +43,6 @@ socket.getaddrinfo = trap
 def response(flow):
     flow.response.headers["X-Via"] = str(flow.server_conn.via)
 """
-
-
-class Greeter(Protocol):
-    """Speaks first, and answers one line."""
-
-    def connectionMade(self) -> None:
-        assert self.transport is not None
-        self.transport.write(b"220 ready\r\n")
-
-    def dataReceived(self, data: bytes) -> None:
-        assert self.transport is not None
-        self.transport.write(b"you said " + data)
-        self.transport.loseConnection()
 
 
 class NextHopCase(FunctionalTestCase):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.protocol import Factory
 
+from tests.functional.greeter import Greeter
 from tests.functional.harness import FunctionalTestCase, require
 from tests.functional.origins import TLSMaterial, free_port
 
@@ -20,17 +21,10 @@ def tcp_end(flow):
 """
 
 
-class Greeter(Protocol):
-    """Speaks first, and answers one line."""
+class AppleGreeter(Greeter):
+    """Speaks first of what the hooks look for."""
 
-    def connectionMade(self) -> None:
-        assert self.transport is not None
-        self.transport.write(b"220 apple\r\n")
-
-    def dataReceived(self, data: bytes) -> None:
-        assert self.transport is not None
-        self.transport.write(b"you said " + data)
-        self.transport.loseConnection()
+    greeting = b"220 apple\r\n"
 
 
 class ReverseTests(FunctionalTestCase):
@@ -58,8 +52,8 @@ class ReverseTests(FunctionalTestCase):
     async def test_a_server_that_speaks_first(self):
         openssl, curl = require("openssl"), require("curl")
         material = TLSMaterial(self.directory)
-        plain = await self.listen(Factory.forProtocol(Greeter))
-        secure = await self.listen(Factory.forProtocol(Greeter), material.contexts())
+        plain = await self.listen(Factory.forProtocol(AppleGreeter))
+        secure = await self.listen(Factory.forProtocol(AppleGreeter), material.contexts())
         for mode in (
             f"reverse:tcp://127.0.0.1:{plain.port}",
             f"reverse:tls://127.0.0.1:{secure.port}",

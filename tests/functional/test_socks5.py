@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.protocol import Factory
 
+from tests.functional.greeter import Greeter
 from tests.functional.harness import Completed, FunctionalTestCase, Origin, ProxyProcess, require
 from tests.functional.origins import Echo, TLSMaterial, free_port, tree
 
@@ -18,19 +19,6 @@ def response(flow):
 def serverconnect(server_conn):
     print("to", server_conn.address[0], flush=True)
 """
-
-
-class Greeter(Protocol):
-    """Speaks first, as many servers do whose protocol is not HTTP, and answers one line."""
-
-    def connectionMade(self) -> None:
-        assert self.transport is not None
-        self.transport.write(b"220 ready\r\n")
-
-    def dataReceived(self, data: bytes) -> None:
-        assert self.transport is not None
-        self.transport.write(b"you said " + data)
-        self.transport.loseConnection()
 
 
 class SOCKSTests(FunctionalTestCase):

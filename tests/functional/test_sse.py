@@ -14,22 +14,10 @@ from twisted.web.static import Data
 
 from tests.functional.harness import FunctionalTestCase, require
 from tests.functional.origins import tree
-from tests.functional.test_browser import BROWSE
+from tests.functional.test_browser import BROWSE, ONLY_HERE
 
-HOOKS = """\
-from interceptor import http
-
-
-def http_connect(flow):
-    # A browser asks for hosts of its maker's by itself.
-    flow.response = http.Response.make(403)
-
-
-def requestheaders(flow):
-    if flow.request.host != "127.0.0.1":
-        flow.response = http.Response.make(403)
-
-
+HOOKS = f"""\
+{ONLY_HERE}
 def sse_event(flow):
     event = flow.sse.events[-1]
     if event.data == "drop":

@@ -5,33 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.trial.unittest import SynchronousTestCase
 
 from interceptor.http import Response
 from interceptor.testing import EventRecorder, MemoryClient, MemoryProxy
+from tests.proxies import ProxyTestCase
 
 GET = b"GET http://example.test/ HTTP/1.1\r\nHost: example.test\r\n\r\n"
 POST = b"POST http://example.test/ HTTP/1.1\r\nHost: example.test\r\nContent-Length: 5\r\n\r\nhello"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
-class ExchangeTestCase(SynchronousTestCase):
-    """Makes proxies that are closed at the end."""
-
-    def proxy(self, *addons: object, **options: Any) -> MemoryProxy:
-        proxy = MemoryProxy(*addons, **options)
-        self.addCleanup(proxy.close)
-        return proxy
-
-    def started(
-        self, *addons: object, **options: Any
-    ) -> tuple[MemoryProxy, MemoryClient, EventRecorder]:
-        """Return a proxy with a recorder in front of ``addons``, and a client of it."""
-        recorder = EventRecorder()
-        proxy = self.proxy(recorder, *addons, **options)
-        client = proxy.client()
-        recorder.events.clear()
-        return proxy, client, recorder
+class ExchangeTestCase(ProxyTestCase):
+    """Runs whole exchanges."""
 
 
 class OrderTests(ExchangeTestCase):

@@ -6,33 +6,16 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IPushProducer
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from interceptor.net.gate import BACKLOG, HOOK, PEER, SETUP, ReadGate, WriteGate
 from interceptor.net.memory import HalfCloseRecorder, MemoryLink
-
-
-@implementer(IPushProducer)
-class Reading:
-    """A transport as a read gate sees it."""
-
-    def __init__(self):
-        self.calls = []
-
-    def pauseProducing(self):
-        self.calls.append("pause")
-
-    def resumeProducing(self):
-        self.calls.append("resume")
-
-    def stopProducing(self):
-        self.calls.append("stop")
+from tests.net.producers import NotingProducer
 
 
 class ReadGateTests(SynchronousTestCase):
     def setUp(self):
-        self.transport = Reading()
+        self.transport = NotingProducer()
         self.gate = ReadGate(self.transport)
 
     def test_is_open_at_first(self):
@@ -100,14 +83,14 @@ class ReadGateTests(SynchronousTestCase):
 
     def test_standing_reasons_pause_the_next_transport(self):
         self.gate.pause(SETUP)
-        other = Reading()
+        other = NotingProducer()
         self.gate.attach(other)
         self.gate.resume(SETUP)
         self.assertEqual(other.calls, ["pause", "resume"])
         self.assertEqual(self.transport.calls, ["pause"])
 
     def test_an_open_gate_leaves_the_next_transport_alone(self):
-        other = Reading()
+        other = NotingProducer()
         self.gate.attach(other)
         self.assertEqual(other.calls, [])
 

@@ -27,25 +27,9 @@ from interceptor.net.memory import (
     Recorder,
     RecorderFactory,
 )
+from tests.net.producers import NotingProducer
 
 ORIGIN = ("origin.test", 80)
-
-
-@implementer(IPushProducer)
-class PushProducer:
-    """Notes what a transport asks of it."""
-
-    def __init__(self):
-        self.calls = []
-
-    def pauseProducing(self):
-        self.calls.append("pause")
-
-    def resumeProducing(self):
-        self.calls.append("resume")
-
-    def stopProducing(self):
-        self.calls.append("stop")
 
 
 @implementer(IPullProducer)
@@ -201,7 +185,7 @@ class PausingTests(LinkTestCase):
 
 class ProducerTests(LinkTestCase):
     def test_a_streaming_producer_is_paused_above_the_mark(self):
-        producer = PushProducer()
+        producer = NotingProducer()
         self.link.client.registerProducer(producer, True)
         self.client.write(b"x" * 65536)
         self.assertEqual(producer.calls, [])
@@ -209,7 +193,7 @@ class ProducerTests(LinkTestCase):
         self.assertEqual(producer.calls, ["pause"])
 
     def test_and_resumed_when_all_has_been_taken(self):
-        producer = PushProducer()
+        producer = NotingProducer()
         self.link.client.registerProducer(producer, True)
         self.client.write(b"x" * 100_000)
         self.link.pump()
@@ -225,11 +209,11 @@ class ProducerTests(LinkTestCase):
         self.assertIs(transport.producer, None)
 
     def test_two_producers_are_too_many(self):
-        self.link.client.registerProducer(PushProducer(), True)
-        self.assertRaises(RuntimeError, self.link.client.registerProducer, PushProducer(), True)
+        self.link.client.registerProducer(NotingProducer(), True)
+        self.assertRaises(RuntimeError, self.link.client.registerProducer, NotingProducer(), True)
 
     def test_a_lost_transport_stops_its_producer(self):
-        producer = PushProducer()
+        producer = NotingProducer()
         self.link.client.registerProducer(producer, True)
         self.link.client.abortConnection()
         self.link.flush()
@@ -238,12 +222,12 @@ class ProducerTests(LinkTestCase):
     def test_a_producer_that_comes_too_late_is_stopped(self):
         self.link.client.abortConnection()
         self.link.flush()
-        producer = PushProducer()
+        producer = NotingProducer()
         self.link.client.registerProducer(producer, True)
         self.assertEqual(producer.calls, ["stop"])
 
     def test_closing_waits_for_a_paused_producer(self):
-        self.link.client.registerProducer(PushProducer(), True)
+        self.link.client.registerProducer(NotingProducer(), True)
         self.client.write(b"x" * 100_000)
         self.client.close()
         self.link.flush()
@@ -253,13 +237,13 @@ class ProducerTests(LinkTestCase):
         self.assertIs(self.client.lost_with, ConnectionDone)
 
     def test_closing_does_not_wait_for_one_that_is_not_paused(self):
-        self.link.client.registerProducer(PushProducer(), True)
+        self.link.client.registerProducer(NotingProducer(), True)
         self.client.close()
         self.link.flush()
         self.assertIs(self.client.lost_with, ConnectionDone)
 
     def test_half_closing_is_forgotten_with_a_paused_producer(self):
-        self.link.client.registerProducer(PushProducer(), True)
+        self.link.client.registerProducer(NotingProducer(), True)
         self.client.write(b"x" * 100_000)
         self.client.close_write()
         self.link.flush()

@@ -6,7 +6,6 @@ as the last item: that ends its connection, and so no message begins behind it.
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections.abc import Callable
 from typing import Any, Literal
@@ -20,18 +19,8 @@ from twisted.web.http import Request as TwistedRequest
 
 from interceptor.wire.http1 import HTTP1Limits, HTTP1ServerCodec
 from tests.wire.feeding import Message, pull
-
-h11: Any
-httptools: Any
-MISSING: str | None = None
-try:
-    h11 = importlib.import_module("h11")
-    httptools = importlib.import_module("httptools")
-except ImportError:
-    MISSING = "h11 and httptools are needed: they are in the dev extra"
-
-Read = tuple[bytes, bytes, bytes]
-"""Of a request: method, target and body. Of a response: status, reason and body."""
+from tests.wire.otherparsers import MISSING as MISSING
+from tests.wire.otherparsers import HTTPToolsRecorder, Read, h11, httptools
 
 Verdict = list[Read | None]
 """The messages in order; None where the judge read no further."""
@@ -64,25 +53,8 @@ def by_h11(data: bytes) -> Verdict:
     return found
 
 
-class _Recorder:
-    """Listens to a parser of httptools."""
-
-    def __init__(self, kind: str) -> None:
-        self.found: Verdict = []
-        self.first = self.body = b""
-        self.parser = getattr(httptools, kind)(self)
-
-    def on_message_begin(self) -> None:
-        self.first = self.body = b""
-
-    def on_url(self, data: bytes) -> None:
-        self.first += data
-
-    def on_body(self, data: bytes) -> None:
-        self.body += data
-
-    def on_message_complete(self) -> None:
-        self.found.append((self.parser.get_method(), self.first, self.body))
+class _Recorder(HTTPToolsRecorder):
+    """Notes errors, too."""
 
     def read(self, data: bytes) -> Verdict:
         try:
@@ -97,7 +69,7 @@ class _Recorder:
 
 def by_httptools(data: bytes) -> Verdict:
     """The requests that llhttp reads, the parser of Node."""
-    return _Recorder("HttpRequestParser").read(data)
+    return _Recorder().read(data)
 
 
 def by_twisted(data: bytes) -> Verdict:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
@@ -21,16 +20,9 @@ from interceptor.model.http import Request, Response
 from interceptor.wire.framing import Mode
 from interceptor.wire.http1 import HTTP1ClientCodec, HTTP1Limits, HTTP1ServerCodec
 from tests.wire.feeding import Message, client_codec, feed, head, read_request, read_response
+from tests.wire.otherparsers import MISSING, HTTPToolsRecorder, Read, h11, httptools
 from tests.wire.test_http1_requests import BAD_CHUNKS, BAD_TRAILERS, REFUSED
 
-h11: Any
-httptools: Any
-_MISSING: str | None = None
-try:
-    h11 = importlib.import_module("h11")
-    httptools = importlib.import_module("httptools")
-except ImportError:
-    _MISSING = "h11 and httptools are needed: they are in the dev extra"
 _FEW = settings(
     max_examples=150,
     deadline=None,
@@ -38,9 +30,6 @@ _FEW = settings(
     derandomize=True,
     suppress_health_check=[HealthCheck.differing_executors],
 )
-
-Read = tuple[bytes, bytes, bytes]
-"""Method, target and body."""
 
 
 def by_h11(data: bytes) -> list[Read]:
@@ -67,29 +56,9 @@ def by_h11(data: bytes) -> list[Read]:
     return found
 
 
-class _Recorder:
-    def __init__(self) -> None:
-        self.found: list[Read] = []
-        self.target = self.body = b""
-        self.parser: Any = None
-
-    def on_message_begin(self) -> None:
-        self.target = self.body = b""
-
-    def on_url(self, data: bytes) -> None:
-        self.target += data
-
-    def on_body(self, data: bytes) -> None:
-        self.body += data
-
-    def on_message_complete(self) -> None:
-        self.found.append((self.parser.get_method(), self.target, self.body))
-
-
 def by_httptools(data: bytes) -> list[Read]:
     """The requests that llhttp reads."""
-    recorder = _Recorder()
-    recorder.parser = httptools.HttpRequestParser(recorder)
+    recorder = HTTPToolsRecorder()
     recorder.parser.feed_data(data)
     return recorder.found
 
@@ -215,7 +184,7 @@ _PLAIN_VALUES = st.text("abc \t,;=\"'/:09", max_size=12).map(lambda text: text.s
 
 
 class _Case(SynchronousTestCase):
-    skip = _MISSING
+    skip = MISSING
 
 
 class SmuggledRequestsTests(_Case):
