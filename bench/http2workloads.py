@@ -7,10 +7,9 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from functools import partial
 
-from bench.errors import BenchError
 from bench.h2load import h2load_generator
 from bench.h2stalled import StreamClient
-from bench.lab import Lab, Sample, Series, interleaved, once
+from bench.lab import Lab, Sample, Series, once, side_by_side
 from bench.load import Load, LoadGenerator
 from bench.subjects import Hooks, Mode, Running, Subject
 from bench.tlsworkloads import TLSWorkload
@@ -101,20 +100,12 @@ class StalledWorkload(Workload):
     turns: int = 8
 
     def run(self, lab: Lab, subjects: Sequence[Subject]) -> dict[str, Series]:
-        measure: dict[str, Callable[[], Sample]] = {}
-        failed: dict[str, Series] = {}
-        with ExitStack() as stack:
-            for subject in subjects:
-                try:
-                    running = stack.enter_context(
-                        lab.running(subject, Mode.REVERSE_TLS, Hooks.NONE, lab.origin.ports.http2)
-                    )
-                except BenchError as problem:
-                    failed[subject.name] = Series(failure=str(problem))
-                else:
-                    measure[subject.name] = partial(self._round, lab, running)
-            found = interleaved(lab.effort.rounds, lab.effort.warm_up, measure)
-        return {subject.name: (failed | found)[subject.name] for subject in subjects}
+        def set_up(stack: ExitStack, subject: Subject) -> Callable[[], Sample]:
+            origin = lab.origin.ports.http2
+            started = lab.running(subject, Mode.REVERSE_TLS, Hooks.NONE, origin)
+            return partial(self._round, lab, stack.enter_context(started))
+
+        return side_by_side(lab, subjects, set_up)
 
     def _round(self, lab: Lab, running: Running) -> Sample:
         client = StreamClient(running.port, "/1k", "127.0.0.1")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -150,6 +150,29 @@ def interleaved(
             if number >= warm_up:
                 series.samples.append(sample)
     return found
+
+
+def side_by_side(
+    lab: Lab,
+    subjects: Sequence[Subject],
+    set_up: Callable[[contextlib.ExitStack, Subject], Callable[[], Sample]],
+    turns: int = 1,
+) -> dict[str, Series]:
+    """Set all subjects up, and measure them in turns; ``turns`` is how many make a round.
+
+    ``set_up`` returns what takes a sample of one subject, and leaves on the stack what ends it. A
+    subject that cannot be set up is a failure.
+    """
+    measure: dict[str, Callable[[], Sample]] = {}
+    failed: dict[str, Series] = {}
+    with contextlib.ExitStack() as stack:
+        for subject in subjects:
+            try:
+                measure[subject.name] = set_up(stack, subject)
+            except (BenchError, OSError) as problem:
+                failed[subject.name] = Series(failure=str(problem))
+        found = interleaved(lab.effort.rounds * turns, lab.effort.warm_up, measure)
+    return {subject.name: (failed | found)[subject.name] for subject in subjects}
 
 
 def once(measure: Mapping[str, Callable[[], Sample]]) -> dict[str, Series]:

@@ -11,7 +11,7 @@ from functools import partial
 from statistics import median
 
 from bench.errors import BenchError
-from bench.lab import Lab, Sample, Series, interleaved
+from bench.lab import Lab, Sample, Series, side_by_side
 from bench.load import Load
 from bench.subjects import Running, Subject
 from bench.workloads import LoadWorkload
@@ -85,20 +85,13 @@ class LatencyWorkload(LoadWorkload):
     connections: int = 1
 
     def run(self, lab: Lab, subjects: Sequence[Subject]) -> dict[str, Series]:
-        measure: dict[str, Callable[[], Sample]] = {}
-        failed: dict[str, Series] = {}
-        with ExitStack() as stack:
-            for subject in subjects:
-                try:
-                    running = stack.enter_context(self.start(lab, subject))
-                    client = OneClient(self.load(lab, running))
-                except (BenchError, OSError) as problem:
-                    failed[subject.name] = Series(failure=str(problem))
-                else:
-                    stack.callback(client.close)
-                    measure[subject.name] = partial(self._turn, lab, running, client)
-            found = interleaved(lab.effort.rounds * _TURNS, lab.effort.warm_up, measure)
-        return {subject.name: (failed | found)[subject.name] for subject in subjects}
+        def set_up(stack: ExitStack, subject: Subject) -> Callable[[], Sample]:
+            running = stack.enter_context(self.start(lab, subject))
+            client = OneClient(self.load(lab, running))
+            stack.callback(client.close)
+            return partial(self._turn, lab, running, client)
+
+        return side_by_side(lab, subjects, set_up, turns=_TURNS)
 
     def _turn(self, lab: Lab, running: Running, client: OneClient) -> Sample:
         before, started = running.process.cpu_seconds(), time.perf_counter()

@@ -10,8 +10,7 @@ from functools import partial
 from statistics import median
 
 from bench import slow
-from bench.errors import BenchError
-from bench.lab import Lab, Sample, Series, interleaved
+from bench.lab import Lab, Sample, Series, side_by_side
 from bench.subjects import Hooks, Mode, Running, Subject
 from bench.workloads import Workload
 
@@ -31,18 +30,11 @@ class LinearWorkload(Workload):
     hooks: Hooks = Hooks.STREAM
 
     def run(self, lab: Lab, subjects: Sequence[Subject]) -> dict[str, Series]:
-        measure: dict[str, Callable[[], Sample]] = {}
-        failed: dict[str, Series] = {}
-        with ExitStack() as stack:
-            for subject in subjects:
-                try:
-                    running = stack.enter_context(lab.running(subject, Mode.REGULAR, self.hooks))
-                except BenchError as problem:
-                    failed[subject.name] = Series(failure=str(problem))
-                else:
-                    measure[subject.name] = partial(self._round, lab, running)
-            found = interleaved(lab.effort.rounds, lab.effort.warm_up, measure)
-        return {subject.name: (failed | found)[subject.name] for subject in subjects}
+        def set_up(stack: ExitStack, subject: Subject) -> Callable[[], Sample]:
+            running = stack.enter_context(lab.running(subject, Mode.REGULAR, self.hooks))
+            return partial(self._round, lab, running)
+
+        return side_by_side(lab, subjects, set_up)
 
     def _round(self, lab: Lab, running: Running) -> Sample:
         small = median(_seconds(lab, running, "10m") for _ in range(_SMALL))

@@ -14,7 +14,7 @@ from functools import partial
 
 from bench import slow
 from bench.errors import BenchError
-from bench.lab import Lab, Sample, Series, interleaved, once
+from bench.lab import Lab, Sample, Series, interleaved, once, side_by_side
 from bench.load import Load, LoadGenerator, LoadResult
 from bench.subjects import Hooks, Mode, Running, Subject
 
@@ -61,18 +61,11 @@ class LoadWorkload(Workload):
         return lab.running(subject, self.mode, self.hooks)
 
     def run(self, lab: Lab, subjects: Sequence[Subject]) -> dict[str, Series]:
-        measure: dict[str, Callable[[], Sample]] = {}
-        failed: dict[str, Series] = {}
-        with ExitStack() as stack:
-            for subject in subjects:
-                try:
-                    running = stack.enter_context(self.start(lab, subject))
-                except BenchError as problem:
-                    failed[subject.name] = Series(failure=str(problem))
-                else:
-                    measure[subject.name] = partial(self._round, lab, running)
-            found = interleaved(lab.effort.rounds, lab.effort.warm_up, measure)
-        return {subject.name: (failed | found)[subject.name] for subject in subjects}
+        def set_up(stack: ExitStack, subject: Subject) -> Callable[[], Sample]:
+            running = stack.enter_context(self.start(lab, subject))
+            return partial(self._round, lab, running)
+
+        return side_by_side(lab, subjects, set_up)
 
     def _round(self, lab: Lab, running: Running) -> Sample:
         result, values = put_load_on(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from bench.errors import BenchError
-from bench.lab import Lab, Sample, Series, interleaved, once
+from bench.lab import Lab, Sample, Series, once, side_by_side
 from bench.subjects import Hooks, Mode, Running, Subject
 from bench.workloads import Workload
 from bench.wsecho import Echo
@@ -26,20 +26,13 @@ class EchoWorkload(Workload):
     connections: int = 8
 
     def run(self, lab: Lab, subjects: Sequence[Subject]) -> dict[str, Series]:
-        measure: dict[str, Callable[[], Sample]] = {}
-        failed: dict[str, Series] = {}
-        with Echo(self.size, self.text) as echo, ExitStack() as stack:
-            for subject in subjects:
-                try:
-                    running = stack.enter_context(
-                        lab.running(subject, Mode.REVERSE, Hooks.WEBSOCKET, echo.port)
-                    )
-                except BenchError as problem:
-                    failed[subject.name] = Series(failure=str(problem))
-                else:
-                    measure[subject.name] = partial(self._round, lab, echo, running)
-            found = interleaved(lab.effort.rounds, lab.effort.warm_up, measure)
-        return {subject.name: (failed | found)[subject.name] for subject in subjects}
+        with Echo(self.size, self.text) as echo:
+
+            def set_up(stack: ExitStack, subject: Subject) -> Callable[[], Sample]:
+                started = lab.running(subject, Mode.REVERSE, Hooks.WEBSOCKET, echo.port)
+                return partial(self._round, lab, echo, stack.enter_context(started))
+
+            return side_by_side(lab, subjects, set_up)
 
     def _round(self, lab: Lab, echo: Echo, running: Running) -> Sample:
         process = running.process
