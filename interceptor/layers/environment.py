@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred, TimeoutError, maybeDeferred
 from interceptor.layers.admission import Admission
 from interceptor.layers.allowances import Allowances
 from interceptor.layers.bodylimits import BodyMemory
+from interceptor.layers.buffermemory import BufferMemory
 from interceptor.layers.datagrams import Quota
 from interceptor.layers.nameservers import NameServers
 from interceptor.layers.nexthop import NextHops
@@ -132,6 +133,7 @@ class Environment:
         "authentication",
         "backends",
         "body_memory",
+        "buffer_memory",
         "clock",
         "connector",
         "datagram_quota",
@@ -175,6 +177,7 @@ class Environment:
         self.allowances = allowances = Allowances(clock)
         self.admission = Admission(clock, options, allowances)
         self.body_memory = BodyMemory(allowances)
+        self.buffer_memory = BufferMemory(allowances)
         self.descriptors = DescriptorGuard(clock, self._descriptors_short)
         self.datagrams: IDatagramConnector | None = None
         self.datagram_quota = Quota(allowances)

@@ -12,6 +12,7 @@ from twisted.logger import Logger
 from interceptor.errors import DecodeError, EventStreamError
 from interceptor.layers.bodies import Relay
 from interceptor.layers.buffering import EVENT_STREAM, media_type
+from interceptor.layers.buffermemory import FREE, Account
 from interceptor.model.codings import Decoder
 from interceptor.model.secrets import mask_url
 from interceptor.model.sse import EventStream, ServerSentEvent
@@ -41,6 +42,7 @@ class EventRelay(Relay):
     """
 
     __slots__ = (
+        "_account",
         "_busy",
         "_decoder",
         "_events",
@@ -78,6 +80,7 @@ class EventRelay(Relay):
         self._decoder = decoder
         self._proxy = environment.proxy
         self._parser = EventStreamParser(settings.sse_event_limit)
+        self._account = Account(environment.buffer_memory)
         self._room = settings.body_memory_limit
         self._out: list[bytes] = []
         # Events that wait for their turn, and how many bytes went to a client that does not read.
@@ -96,6 +99,7 @@ class EventRelay(Relay):
         try:
             await super().run(event)
         finally:
+            self._account.close()
             self._events.detach()
 
     async def pass_on(self, data: bytes) -> None:
@@ -127,11 +131,19 @@ class EventRelay(Relay):
         for piece in self._decoded(chunk):
             for start in range(0, len(piece), _SLICE):
                 items = self._parser.feed(piece[start : start + _SLICE])
+                held = self._parser.held + self._events.kept
+                if held > FREE or self._account.counted:
+                    self._count(held)
                 await self._handle(items)
                 self._in_a_row += len(items)
                 if self._in_a_row > _MOST_IN_A_ROW:
                     self._in_a_row = 0
                     await deferLater(self._clock, 0)
+
+    def _count(self, held: int) -> None:
+        """Count what is held and kept; where there is no room for it, hold and keep less."""
+        if not self._account.update(held):
+            self._parser.limit = self._events.limit = FREE
 
     def _decoded(self, chunk: bytes) -> Iterator[bytes]:
         decoder = self._decoder

@@ -11,6 +11,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from interceptor.errors import HookFailed
+from interceptor.layers.buffermemory import Account
 from interceptor.layers.failures import KilledError, describe
 from interceptor.layers.hooking import run_hook
 from interceptor.model.connections import format_address
@@ -171,6 +172,8 @@ class FlowTelling(FlowSteering):
     """Bytes that a message costs besides what it holds, about."""
 
     _kept = 0
+    _room = 0
+    _holding: Account | None = None
 
     async def begin(self) -> None:
         """Fire ``NAME_start``. Raises `KilledError` where that is the end."""
@@ -190,10 +193,27 @@ class FlowTelling(FlowSteering):
         messages = flow.messages
         messages.insert(len(messages) - before_latest, message)
         self._kept += self._size_of(message)
+        if self._kept > self._room:
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """Have more room for what is kept, or keep less: the latest message in any case."""
+        flow = self.flow
+        messages = flow.messages
+        holding = self._holding
+        if holding is None:
+            holding = self._holding = Account(self.environment.buffer_memory)
         limit = self.environment.settings.body_memory_limit
-        while self._kept > limit and len(messages) > 1:
+        room = holding.room(self._kept, limit)
+        while self._kept > room and len(messages) > 1:
             self._kept -= self._size_of(messages.pop(0))
             flow.forgotten += 1
+        if self._kept > room:
+            # Larger than what may be kept, for as long as it is the latest.
+            holding.update(self._kept)
+            self._room = 0
+        else:
+            self._room = holding.room(self._kept, limit)
 
     def _size_of(self, message: Any) -> int:
         return len(message.content) + self.overhead
@@ -201,6 +221,8 @@ class FlowTelling(FlowSteering):
     def _tell_end(self, error: Exception | None) -> None:
         """Fire ``NAME_error`` where there is an ``error``, and ``NAME_end``: the flow is over."""
         flow = self.flow
+        if self._holding is not None:
+            self._holding.close()
         flow.timestamp_end = time.time()
         if error is not None:
             note_failure(

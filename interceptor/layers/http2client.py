@@ -23,11 +23,10 @@ from interceptor.wire.http2frames import CANCEL, NO_ERROR, error_name
 from interceptor.wire.httpevents import ResponseHead
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IReactorTime
     from twisted.python.failure import Failure
 
     from interceptor.errors import RemoteProtocolError
-    from interceptor.layers.environment import Settings
+    from interceptor.layers.environment import Environment, Settings
     from interceptor.layers.http2pool import HTTP2Pool
     from interceptor.layers.serverside import ServerSide
     from interceptor.layers.upstream import Route
@@ -186,13 +185,13 @@ class HTTP2ClientProtocol(HTTP2Protocol):
     def __init__(
         self,
         server_conn: ServerConnection,
+        environment: Environment,
         settings: Settings,
-        clock: IReactorTime,
         codec: HTTP2ClientCodec,
         pool: HTTP2Pool,
         route: Route,
     ) -> None:
-        super().__init__(settings, clock)
+        super().__init__(environment, settings)
         self.server_conn = server_conn
         self.codec = codec
         self.leaving = False

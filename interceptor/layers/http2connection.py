@@ -9,16 +9,17 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from interceptor.errors import RemoteProtocolError
-from interceptor.net.gate import BACKLOG, PEER
+from interceptor.layers.buffermemory import FREE, Account
+from interceptor.net.gate import BACKLOG, MEMORY, PEER
 from interceptor.net.sides import SideProtocol
 from interceptor.wire.http2events import AltSvc, HTTP2RequestHead, WindowOpened
 from interceptor.wire.http2limits import HTTP2Limits, Rate
 from interceptor.wire.httpevents import NEED_DATA, Data, EndOfMessage, ResponseHead, StreamReset
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IDelayedCall, IReactorTime
+    from twisted.internet.interfaces import IDelayedCall
 
-    from interceptor.layers.environment import Settings
+    from interceptor.layers.environment import Environment, Settings
     from interceptor.layers.http2stream import HTTP2Stream
     from interceptor.net.sides import Side
 
@@ -119,8 +120,12 @@ class HTTP2Protocol(SideProtocol, ABC):
     codec: Any
     settings: Settings
 
-    def __init__(self, settings: Settings, clock: IReactorTime) -> None:
+    def __init__(self, environment: Environment, settings: Settings) -> None:
+        clock = environment.clock
         self.settings = settings
+        self._buffer_memory = environment.buffer_memory
+        # What streams hold, where that is much.
+        self._holding: Account | None = None
         self.streams: dict[int, Any] = {}
         self.waiting: dict[HTTP2Stream, None] = {}
         self._clock = clock
@@ -170,6 +175,8 @@ class HTTP2Protocol(SideProtocol, ABC):
             else:
                 self.side.reading.pause(BACKLOG)
                 self._later = self._clock.callLater(0, self._go_on)
+            if self.codec.held > FREE or self._holding is not None:
+                self._count_held()
             if self.codec.has_output:
                 TURN.wrote(self)
         finally:
@@ -252,6 +259,30 @@ class HTTP2Protocol(SideProtocol, ABC):
         codec.acknowledge(stream_id, size)
         if codec.has_output:
             TURN.wrote(self)
+        if self._holding is not None:
+            self._count_held()
+
+    # What is held
+
+    def _count_held(self) -> None:
+        """Count what streams have not taken yet; read no more where all connections hold too much.
+
+        They are read from again when there is room, or this one holds little.
+        """
+        holding = self._holding
+        if holding is None:
+            holding = self._holding = Account(self._buffer_memory)
+        held = 0 if self._lost is not None else self.codec.held
+        if not holding.update(held) and not self.side.closing:
+            self.side.reading.pause(MEMORY)
+            self._buffer_memory.when_room(self._has_room)
+        elif not holding.counted:
+            self._holding = None
+            self._buffer_memory.forget(self._has_room)
+            self._has_room()
+
+    def _has_room(self) -> None:
+        self.side.reading.resume(MEMORY)
 
     # Events
 
@@ -279,6 +310,8 @@ class HTTP2Protocol(SideProtocol, ABC):
 
     def _fail_streams(self, error: Exception) -> None:
         self._lost = error
+        if self._holding is not None:
+            self._count_held()
         self.waiting.clear()
         streams, self.streams = self.streams, {}
         for stream in streams.values():
@@ -313,6 +346,8 @@ class HTTP2Protocol(SideProtocol, ABC):
         stream.drop_unread()
         if stream.stream_id and self._lost is None:
             self.codec.reset(stream.stream_id, code)
+            if self._holding is not None:
+                self._count_held()
             self.forget(stream)
             self.wrote()
 

@@ -138,9 +138,7 @@ class HTTP2Pool:
                 )
         codec = HTTP2ClientCodec(limits, cast(Mode, settings.http_framing), mirror)
         codec.assumed_streams = max(1, min(self._allowed.get(route, 100), 100))
-        protocol = HTTP2ClientProtocol(
-            side.server_conn, settings, environment.clock, codec, self, route
-        )
+        protocol = HTTP2ClientProtocol(side.server_conn, environment, settings, codec, self, route)
         protocol.window_shown = shown
         self._shared.setdefault(route, []).append(protocol)
         stream = HTTP2ClientStream(protocol, reused=reused)

@@ -203,7 +203,7 @@ class HTTP2ServerProtocol(HTTP2Protocol):
     def __init__(self, layer: HTTPLayer) -> None:
         environment = layer.context.environment
         settings = environment.settings
-        super().__init__(settings, environment.clock)
+        super().__init__(environment, settings)
         self.layer = layer
         self.codec = HTTP2ServerCodec(codec_limits(settings), cast(Mode, settings.http_framing))
         self.draining = False

@@ -10,6 +10,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.internet.task import deferLater
 
 from interceptor.errors import InterceptorError, RemoteProtocolError, UpstreamError
+from interceptor.layers.buffermemory import FREE, Account
 from interceptor.layers.conversation import Conversation
 from interceptor.layers.destinations import RAW
 from interceptor.layers.detect import Tunnel, switch
@@ -218,6 +219,7 @@ class MessageExchange:
         """Bytes have come."""
         self._talk.count(intake.from_client, len(data))
         self.codec.receive(data, intake.from_client)
+        intake.count_held()
         if self.busy and len(self.codec.buffer(intake.from_client)) > _HIGH_WATER:
             intake.side.reading.pause(BACKLOG)
         self.wake()
@@ -281,11 +283,17 @@ class MessageExchange:
             self._task.abort(_Over() if error is None else error)
 
     def _finished(self, error: BaseException | None) -> None:
+        for intake in (self._client, self._server):
+            if intake is not None:
+                intake.holding.close()
         if not isinstance(error, KilledError):
             self._flush()
         if self._replaced and error is None:
             self._hand_over()
             return
+        for from_client in (True, False):
+            # The connections may take a while to close.
+            self.codec.buffer(from_client).take_rest()
         timeout = self._settings.close_timeout
         client = self._context.session.side
         server = self._held if self._server is None else self._server.side
@@ -352,6 +360,7 @@ class _Intake(SideProtocol):
         """Whether a part of a message has come, so that the rest is due."""
         self._queued: list[bytes] = []
         self._queued_size = 0
+        self.holding = Account(exchange._context.environment.buffer_memory)
         settings = exchange._settings
         self._idle_timeout = settings.tunnel_idle_timeout
         self._due_timeout = settings.body_timeout if from_client else settings.read_timeout
@@ -380,8 +389,17 @@ class _Intake(SideProtocol):
         self.side.deadline.set(self._due_timeout if self.partial else self._idle_timeout)
         self._exchange.received(self, data)
 
+    def count_held(self) -> None:
+        """Count what has come and was not passed on yet; end it all where there is no room."""
+        held = len(self._exchange.codec.buffer(self.from_client))
+        if (held > FREE or self.holding.counted) and not self.holding.update(held):
+            memory = self._exchange._context.environment.buffer_memory
+            self._exchange._stop(memory.error("a message was too large"))
+
     def expect(self, receiver_is_full: bool) -> None:
         """Read on, unless what has come already finds no room."""
+        if self.holding.counted:
+            self.count_held()
         if self.lost:
             return
         codec = self._exchange.codec

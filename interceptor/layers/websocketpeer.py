@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.protocol import connectionDone
 
+from interceptor.layers.buffermemory import FREE, Account
 from interceptor.net.gate import BACKLOG, PEER
 from interceptor.net.sides import Side, SideProtocol
 from interceptor.wire.websocketwrite import encode_close, encode_frame
@@ -53,6 +54,8 @@ class WebSocketPeer(SideProtocol):
         self._ping = b""
         self._silent = False
         self._out: list[bytes] = []
+        # Of what has come and is no message yet.
+        self.holding = Account(relay.context.environment.buffer_memory)
 
     @property
     def name(self) -> str:
@@ -86,6 +89,9 @@ class WebSocketPeer(SideProtocol):
             self.side.reading.pause(BACKLOG)
         else:
             relay.postpone(self)
+        unread = reader.unread
+        if (unread > FREE or self.holding.counted) and not self.holding.update(unread):
+            relay.no_room(self)
 
     def read_closed(self) -> None:
         self.ended = True

@@ -10,6 +10,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.logger import Logger
 
 from interceptor.errors import HookFailed, InterceptorError, UpstreamError
+from interceptor.layers.buffermemory import Account
 from interceptor.layers.failures import ClientGoneError, client_gone
 from interceptor.layers.flowcontrol import Holding, note_failure
 from interceptor.layers.hooking import run_hook
@@ -73,7 +74,8 @@ class WebSocketRelay(Holding):
         self._injected_size = 0
         # How much is kept of the messages, each and all.
         self._sizes: deque[int] = deque()
-        self._kept = 0
+        self._kept = self._room = 0
+        self._holding = Account(environment.buffer_memory)
         self._firing = False
         message, decode = settings.websocket_message_limit, settings.decode_limits
         limits = WebSocketLimits(
@@ -235,7 +237,13 @@ class WebSocketRelay(Holding):
         size = message.kept_size
         self._sizes.append(size)
         self._kept += size
-        limit = self.settings.websocket_kept_size
+        if self._kept > self._room:
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """Have more room for what is kept, or keep less: the latest message in any case."""
+        most_ever = self.settings.websocket_kept_size
+        limit = self._room = self._holding.room(self._kept, most_ever)
         if self._kept <= limit:
             return
         messages, sizes = self.data.messages, self._sizes
@@ -251,6 +259,12 @@ class WebSocketRelay(Holding):
             count += 1
         del messages[:count]
         self.data.forgotten += count
+        if self._kept > limit:
+            # Larger than what may be kept, for as long as it is the latest.
+            self._holding.update(self._kept)
+            self._room = 0
+        else:
+            self._room = self._holding.room(self._kept, most_ever)
 
     # Hooks that do not answer at once
 
@@ -379,6 +393,12 @@ class WebSocketRelay(Holding):
         other.retire(True)
         self._end(InterceptorError(f"the {peer.name} broke the protocol: {error}", error.code))
 
+    def no_room(self, peer: WebSocketPeer) -> None:
+        """There is no memory for what a peer has not completed yet."""
+        if not self._over:
+            error = self.context.environment.buffer_memory.error("a message was too large")
+            self._broke_rules(peer, WebSocketError(1009, str(error), error.code))
+
     def gone(self, peer: WebSocketPeer) -> None:
         """A connection has ended while a hook is busy: only a reset makes what waits pointless."""
         lost = peer.lost
@@ -478,6 +498,11 @@ class WebSocketRelay(Holding):
             )
         self._todo.clear()
         self._injected.clear()
+        self._holding.close()
+        for peer in (self._client, self._server):
+            # Its connection may take a while to close.
+            peer.reader.close()
+            peer.holding.close()
         self._stop_waiting()
         flow.detach()
         data.attach(None)

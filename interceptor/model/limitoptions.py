@@ -64,6 +64,14 @@ LIMIT_OPTIONS: Final[tuple[Option, ...]] = grouped(
         "answer with 413, for a response with 502 (refuse).",
     ),
     size(
+        "buffer_memory_total",
+        256 * _M,
+        "How much memory all else may take that waits in the proxy: data of HTTP/2 streams that "
+        "nobody has taken yet, messages that are not complete, and the latest messages that flows "
+        "keep; 64 KiB of each connection are not counted. Above it HTTP/2 connections are not read "
+        "from, less is kept, and a message that would need more ends its connection.",
+    ),
+    size(
         "request_body_rate",
         100,
         "Bytes of a request's body that give its client a second more, beyond body_timeout, where "
@@ -83,6 +91,7 @@ SHARED_LIMITS: Final = (
     "connection_limit",
     "flow_limit",
     "body_memory_total",
+    "buffer_memory_total",
     "h2_mirror_total",
     "udp_flow_limit",
 )

@@ -198,17 +198,18 @@ class EventStream:
     """The events of one response, ``flow.sse``.
 
     ``events`` holds those that came or were injected, the latest last, up to a bound of memory;
-    ``forgotten`` counts those before them that are no longer there.
+    ``forgotten`` counts those before them that are no longer there. ``kept`` are their bytes,
+    ``limit`` the most that may be.
     """
 
-    __slots__ = ("_control", "_kept", "_limit", "events", "forgotten")
+    __slots__ = ("_control", "events", "forgotten", "kept", "limit")
 
     def __init__(self, limit: int = 1 << 20, control: EventStreamControl | None = None) -> None:
         """``limit`` bounds, in bytes of their data, the events that are kept before the latest."""
         self.events: list[ServerSentEvent] = []
         self.forgotten = 0
-        self._limit = limit
-        self._kept = 0
+        self.limit = limit
+        self.kept = 0
         self._control = control
 
     @property
@@ -241,9 +242,9 @@ class EventStream:
         """Make this the latest event."""
         events = self.events
         events.append(event)
-        self._kept += _size(event)
-        while self._kept > self._limit and len(events) > 1:
-            self._kept -= _size(events.pop(0))
+        self.kept += _size(event)
+        while self.kept > self.limit and len(events) > 1:
+            self.kept -= _size(events.pop(0))
             self.forgotten += 1
 
     def detach(self) -> None:
@@ -252,7 +253,7 @@ class EventStream:
 
     def copy(self) -> EventStream:
         """Return an independent copy, which is not live."""
-        made = EventStream(self._limit)
+        made = EventStream(self.limit)
         for event in self.events:
             made.add(event.copy())
         made.forgotten = self.forgotten

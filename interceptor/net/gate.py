@@ -24,8 +24,17 @@ BACKLOG: Final = 8
 """Input has been read that could not be dealt with yet, such as pipelined requests."""
 ENDED: Final = 16
 """Nothing more can come: the peer closed its direction. Set by `ReadGate.end`, never taken off."""
+MEMORY: Final = 128
+"""All connections together hold too much that nobody has taken yet."""
 
-_NAMES: Final = {SETUP: "setup", HOOK: "hook", PEER: "peer", BACKLOG: "backlog", ENDED: "ended"}
+_NAMES: Final = {
+    SETUP: "setup",
+    HOOK: "hook",
+    PEER: "peer",
+    BACKLOG: "backlog",
+    ENDED: "ended",
+    MEMORY: "memory",
+}
 
 
 class ReadGate:

@@ -126,6 +126,11 @@ class HTTP2State(ABC):
         return bool(self._out)
 
     @property
+    def held(self) -> int:
+        """How many bytes were delivered and are not yet acknowledged."""
+        return self._held
+
+    @property
     def open_streams(self) -> int:
         """How many streams are not over in both directions."""
         return len(self._streams)

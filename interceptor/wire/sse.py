@@ -56,6 +56,11 @@ class EventStreamParser:
         """
         return self._state in (_BETWEEN, _EVENT) or (self._state == _START and self._drop_mark)
 
+    @property
+    def held(self) -> int:
+        """How many bytes were not handed out yet."""
+        return len(self._held)
+
     def drop_mark(self) -> None:
         """Hand out no byte order mark: something is sent before, and it would be one no more."""
         self._drop_mark = True

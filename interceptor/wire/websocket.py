@@ -108,6 +108,12 @@ class WebSocketReader:
         """Bytes that were received and not read yet; those of a message's fragments are not."""
         return self._have
 
+    @property
+    def unread(self) -> int:
+        """Bytes that were received and are no message yet, those of fragments included."""
+        content = self._content
+        return self._have + len(self._frames) + (0 if content is None else len(content))
+
     def receive_data(self, data: bytes) -> None:
         """Take bytes. After a close they are dropped (RFC 6455 section 5.5.1)."""
         if self._closed:
@@ -119,6 +125,15 @@ class WebSocketReader:
             self._buffer = data
             self._position = 0
             self._have = len(data)
+
+    def close(self) -> None:
+        """Drop what was received, and what is still to come."""
+        self._closed = True
+        self._have = 0
+        self._buffer = b""
+        self._pending.clear()
+        self._frames = bytearray()
+        self._content = None
 
     def next_message(self, now: float) -> WebSocketMessage | None:
         """Return the next message, ping, pong or close; None where there is none yet.

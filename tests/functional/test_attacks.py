@@ -478,7 +478,10 @@ class BombTests(AttackCase):
 
         origin = await self.listen(Factory.forProtocol(Upgrading))
         proxy = await self.start(
-            script=READING, websocket_message_limit="1m", close_timeout="500ms"
+            script=READING,
+            websocket_message_limit="1m",
+            buffer_memory_total="8m",
+            close_timeout="500ms",
         )
         upgrade = get(
             origin.port,
@@ -506,6 +509,23 @@ class BombTests(AttackCase):
         def deflate_bomb() -> None:
             ended(websocket_frame(2, bomb[:-4], packed=True))
 
+        def incomplete_messages() -> None:
+            piece = websocket_frame(2, bytes(900_000))[:-1]
+            with contextlib.ExitStack() as stack:
+                clients = [stack.enter_context(connected(proxy.port)) for _ in range(100)]
+                for client in clients:
+                    client.sendall(upgrade)
+                    answer, _ = read_until(client, b"\r\n\r\n")
+                    assert answer.startswith(b"HTTP/1.1 101 "), answer
+                    with contextlib.suppress(OSError):
+                        client.sendall(piece)
+                refused = 0
+                for client in clients:
+                    client.settimeout(0.02)
+                    with contextlib.suppress(OSError):
+                        refused += b"\x03\xf1" in client.recv(100)
+                assert refused > 50, refused
+
         def many_streams() -> None:
             ended(websocket_frame(2, b"\x03\0" * 400_000, packed=True))
 
@@ -513,7 +533,7 @@ class BombTests(AttackCase):
             more = websocket_frame(0, b"x" * 100, final=False) * 500
             ended(websocket_frame(2, b"x", final=False), more, most=16 * MIB)
 
-        await self.withstood(proxy, deflate_bomb, many_streams, fragments)
+        await self.withstood(proxy, deflate_bomb, many_streams, fragments, incomplete_messages)
 
 
 class ServerTests(AttackCase):
