@@ -80,24 +80,29 @@ _BYTES = (bytes, bytearray, memoryview)
 
 
 async def gather(
-    source: Any, message: Message, limit: int, bounds: BodyBounds, pace: Pace | None
+    source: Any,
+    message: Message,
+    limit: int,
+    bounds: BodyBounds,
+    pace: Pace | None,
+    event: Any = NEED_DATA,
 ) -> bool:
     """Read a message's body from the stream ``source`` and attach it to the message.
 
     Stops, and returns False, where the body goes over ``limit`` bytes and has not ended: what there
-    is of it is attached.
+    is of it is attached. ``event`` was pulled from the source already.
     """
     body = Gathered(bounds)
     complete = True
-    while True:
+    if event is NEED_DATA:
         event = source.next_event()
+    while True:
         if event is NEED_DATA:
             if pace is None:
                 await source.when_readable()
             else:
                 await pace.wait(source, body.length)
-            continue
-        if type(event) is Data:
+        elif type(event) is Data:
             body.append(event.data)
             if event.end_of_message:
                 break
@@ -109,6 +114,7 @@ async def gather(
             break
         else:
             raise reset_error(event)
+        event = source.next_event()
     message.attach_body(body.result())
     message.body_size = body.length
     if complete:

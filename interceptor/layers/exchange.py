@@ -10,7 +10,7 @@ from twisted.logger import Logger
 from interceptor.errors import UpstreamError
 from interceptor.layers.alternatives import hide_alternatives
 from interceptor.layers.bodies import Relay, gather, send_body
-from interceptor.layers.bodylimits import BodyBounds, MemoryFullError
+from interceptor.layers.bodylimits import SMALL_BODY, BodyBounds, MemoryFullError
 from interceptor.layers.buffering import (
     EVENT_STREAM,
     media_type,
@@ -38,7 +38,7 @@ from interceptor.net.deadline import Deadline
 from interceptor.wire.httpevents import NEED_DATA, Data
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from interceptor.interfaces import IServerStream
     from interceptor.layers.http import HTTPLayer
@@ -194,15 +194,28 @@ class HTTPExchange(FlowSteering):
         if fire is not None:
             await self._fire(fire)
 
-    async def _fire(
+    def _call(
         self, fire: Callable[[Any], Any], before_waiting: Callable[[], None] | None = None
-    ) -> None:
-        """Run an event's hooks, and then whatever they asked for."""
+    ) -> Coroutine[Any, Any, None] | None:
+        """Run an event's hooks. Returns what is left to be awaited: mostly there is nothing."""
         self._firing = True
         try:
             waiting = fire(self.flow)
         finally:
             self._firing = False
+        if waiting is None and not self._attention:
+            return None
+        return self._settle(waiting, before_waiting)
+
+    async def _fire(
+        self, fire: Callable[[Any], Any], before_waiting: Callable[[], None] | None = None
+    ) -> None:
+        """Run an event's hooks, and then whatever they asked for."""
+        waiting = self._call(fire, before_waiting)
+        if waiting is not None:
+            await waiting
+
+    async def _settle(self, waiting: Any, before_waiting: Callable[[], None] | None = None) -> None:
         if waiting is not None:
             if before_waiting is not None:
                 before_waiting()
@@ -228,16 +241,18 @@ class HTTPExchange(FlowSteering):
 
     async def _serve(self) -> None:
         flow, hooks, head = self.flow, self._hooks, self._head
-        if hooks.requestheaders is not None:
-            await self._fire(hooks.requestheaders)
+        fire = hooks.requestheaders
+        if fire is not None and (waiting := self._call(fire)) is not None:
+            await waiting
         request = flow.request
         gathered = True
         if head.end_of_message:
             request.timestamp_end = request.timestamp_start
             if request.body_object is None:
                 request.attach_body(b"")
-            if hooks.request is not None:
-                await self._fire(hooks.request)
+            fire = hooks.request
+            if fire is not None and (waiting := self._call(fire)) is not None:
+                await waiting
         elif flow.response is None:
             request.attach_body(None)
             gathered = not request_streams(
@@ -290,9 +305,12 @@ class HTTPExchange(FlowSteering):
             # What goes through a hook's callable cannot be had from it twice.
             whole = gathered and not callable(request.stream)
             safe = whole and request.method_bytes in _IDEMPOTENT
-            server = await self._layer.servers.acquire(
-                destination, flow, fresh=tries > 1, careful=not safe
-            )
+            servers = self._layer.servers
+            server: Any = None
+            if tries == 1:
+                server = servers.take(destination, request, not safe)
+            if server is None:
+                server = await servers.acquire(destination, flow, fresh=tries > 1, careful=not safe)
             self._server = server
             flow.server_conn = server.server_conn
             begun = False
@@ -407,8 +425,10 @@ class HTTPExchange(FlowSteering):
         flow, hooks, settings = self.flow, self._hooks, self._settings
         response = flow.response = head.response
         response.decode_limits = settings.decode_limits
-        if hooks.responseheaders is not None:
-            await self._fire(hooks.responseheaders)
+        fire = hooks.responseheaders
+        if fire is not None:
+            if (waiting := self._call(fire)) is not None:
+                await waiting
             if flow.response is not response:
                 # A hook answers in the server's place: what the server still sends is not wanted.
                 self._end_upload()
@@ -427,20 +447,36 @@ class HTTPExchange(FlowSteering):
             if response_streams(response, head.framing.length, hooks.response, settings):
                 await self._stream_response(server, head, None)
                 return
-            if not await self._gather_response(server, response):
+            event = server.next_event()
+            if type(event) is Data and event.end_of_message and self._is_small(event.data):
+                # All of it came with the head.
+                response.attach_body(event.data)
+                response.body_size = len(event.data)
+                response.timestamp_end = time.time()
+            elif not await self._gather_response(server, response, event):
                 await self._stream_response(server, head, response.body_object)
                 return
-        await self._finish_request(server)
+        if self._upload is not None:
+            await self._end_request(self._upload, server)
+        self._server = None
+        server.release()
         await self._respond()
 
-    async def _gather_response(self, server: Any, response: Response) -> bool:
-        """Gather the body; return False where it is too large and must stream after all."""
+    def _is_small(self, body: bytes) -> bool:
+        """Whether a whole body is not counted and stays in memory."""
+        return len(body) <= SMALL_BODY and len(body) <= self._settings.body_memory_limit
+
+    async def _gather_response(self, server: Any, response: Response, event: Any) -> bool:
+        """Gather the body; return False where it is too large and must stream after all.
+
+        ``event`` was pulled from the server already.
+        """
         settings = self._settings
         limit = settings.body_size_limit
         if settings.stream_large_bodies is not None:
             limit = min(limit, settings.stream_large_bodies)
         bounds = self._body_bounds()
-        if await gather(server, response, limit, bounds, bounds.response_pace()):
+        if await gather(server, response, limit, bounds, bounds.response_pace(), event):
             return True
         if response.body_size > settings.body_size_limit:
             self.log.warn(
@@ -457,19 +493,22 @@ class HTTPExchange(FlowSteering):
         request, response = flow.request, head.response
         check_final(response)
         response.attach_body(None)
-        relay = self._event_relay(server) if self._hooks.sse_event is not None else None
-        if relay is None:
-            relay = self._relay(server, stream, response, self._attend_if_asked)
-        if head.framing.length is not None and self._settings.response_body_rate:
-            relay.pace = self._body_bounds().response_pace()
-        event = server.next_event() if gathered is None else NEED_DATA
-        if type(event) is Data and event.end_of_message and not relay.changes:
+        event: Any = server.next_event() if gathered is None else NEED_DATA
+        whole = type(event) is Data and event.end_of_message
+        relay = (
+            None if whole and self._is_passed_by(response) else self._response_relay(server, head)
+        )
+        if whole and (relay is None or not relay.changes):
             # All of it came with the head: both leave together.
-            relay.keep(event.data)
+            if relay is None:
+                response.body_size = len(event.data)
+            else:
+                relay.keep(event.data)
             stream.send_message(request, response, event.data)
             self._sending = True
             response.timestamp_end = time.time()
         else:
+            assert relay is not None
             if media_type(response) == EVENT_STREAM:
                 # Its server sends something when there is something to tell.
                 server.be_patient(self._settings.tunnel_idle_timeout)
@@ -478,11 +517,29 @@ class HTTPExchange(FlowSteering):
             if gathered is not None:
                 await relay.replay(gathered)
             await relay.run(event)
-        relay.attach_copy(flow.metadata, "response")
-        await self._finish_request(server)
+        if relay is not None:
+            relay.attach_copy(flow.metadata, "response")
+        if self._upload is not None:
+            await self._end_request(self._upload, server)
+        self._server = None
+        server.release()
         self._responding = True
         if self._hooks.response is not None:
             await self._fire(self._hooks.response)
+
+    def _is_passed_by(self, response: Response) -> bool:
+        """Whether nothing is done with the body of a response that streams."""
+        if callable(response.stream) or self._settings.store_streamed_bodies:
+            return False
+        return self._hooks.sse_event is None
+
+    def _response_relay(self, server: Any, head: ResponseHead) -> Relay:
+        relay = self._event_relay(server) if self._hooks.sse_event is not None else None
+        if relay is None:
+            relay = self._relay(server, self._stream, head.response, self._attend_if_asked)
+        if head.framing.length is not None and self._settings.response_body_rate:
+            relay.pace = self._body_bounds().response_pace()
+        return relay
 
     def _event_relay(self, server: Any) -> Relay | None:
         from interceptor.layers.eventstream import event_relay
@@ -495,16 +552,13 @@ class HTTPExchange(FlowSteering):
         if self._attention:
             await self._attend()
 
-    async def _finish_request(self, server: Any) -> None:
-        """The response is complete: end the request too, and let go of the server."""
-        if self._upload is not None:
-            if server.request_complete:
-                # Only the `request` hook of a streamed request is still running.
-                await self._upload.sent
-            else:
-                self._end_upload()
-        self._server = None
-        server.release()
+    async def _end_request(self, upload: Upload, server: Any) -> None:
+        """The response is complete: end the request too."""
+        if server.request_complete:
+            # Only the `request` hook of a streamed request is still running.
+            await upload.sent
+        else:
+            self._end_upload()
 
     # To the client
 
@@ -512,8 +566,9 @@ class HTTPExchange(FlowSteering):
         """Fire ``response``, and send the response that is there by then."""
         flow, stream = self.flow, self._stream
         self._responding = True
-        if self._hooks.response is not None:
-            await self._fire(self._hooks.response)
+        fire = self._hooks.response
+        if fire is not None and (waiting := self._call(fire)) is not None:
+            await waiting
         response = flow.response
         if response is None:
             raise response_removed()

@@ -113,18 +113,17 @@ class Task:
         self._running = True
         coroutine = self._coroutine
         try:
-            order = self._take_order()
-            if order is not None:
-                waiting = coroutine.throw(order)
+            if self._abort is not None:
+                waiting = coroutine.throw(self._take_order())
             elif isinstance(result, Failure):
                 waiting = result.throwExceptionIntoGenerator(coroutine)
             else:
                 waiting = coroutine.send(None)
-            while (order := self._take_order()) is not None:
+            while self._abort is not None:
                 # It came while the coroutine ran, and takes effect at this wait.
                 waiting.addErrback(_swallow)
                 waiting.cancel()
-                waiting = coroutine.throw(order)
+                waiting = coroutine.throw(self._take_order())
         except StopIteration:
             self._end(None)
             return None
@@ -136,9 +135,9 @@ class Task:
         waiting.addBoth(self._step)
         return None
 
-    def _take_order(self) -> Exception | None:
-        order = self._abort
-        self._abort = None
+    def _take_order(self) -> Exception:
+        order, self._abort = self._abort, None
+        assert order is not None
         return order
 
     def _end(self, error: BaseException | None) -> None:

@@ -72,6 +72,14 @@ class ServerPool:
         assert session is not None
         return session
 
+    def take(
+        self, destination: Destination, request: Request, careful: bool
+    ) -> HTTP1ClientProtocol | None:
+        """Return an idle connection where that is all there is to think of; see `acquire`."""
+        if self._closed or self.http2 is not None or self._ring.always:
+            return None
+        return self._take_idle(destination, request, careful)
+
     async def acquire(
         self, destination: Destination, flow: HTTPFlow, *, fresh: bool, careful: bool
     ) -> Stream:
