@@ -228,6 +228,9 @@ class HTTP1ClientCodec(HTTP1Codec):
         Raises `LocalProtocolError` with code ``header-invalid``, or ``message-incomplete`` while
         another request is under way.
         """
+        return self._head(request, length, upgrade, self._survey(request.headers))
+
+    def _head(self, request: Request, length: int | None, upgrade: bool, flags: int) -> bytes:
         if self._state != IDLE:
             raise LocalProtocolError("another request is under way", "message-incomplete")
         method = request.method_bytes
@@ -239,7 +242,6 @@ class HTTP1ClientCodec(HTTP1Codec):
         else:
             body = ABSENT
         form = "authority" if method == b"CONNECT" else self.target_form
-        flags = self._survey(request.headers)
         upgrade = upgrade and not old and flags & ASKS_UPGRADE != 0
         head = b"%b%b%b\r\n" % (
             encode_request_line(request, form, b"HTTP/1.0" if old else b"HTTP/1.1"),
@@ -260,9 +262,9 @@ class HTTP1ClientCodec(HTTP1Codec):
 
     def send_message(self, request: Request, body: bytes, *, upgrade: bool = True) -> bytes:
         """Return a request in one piece, chunked if its headers say so."""
-        coded = self._survey(request.headers) & HAS_CODING
-        chunked = coded or request.trailers is not None
-        head = self.send_head(request, None if chunked else len(body), upgrade=upgrade)
+        flags = self._survey(request.headers)
+        chunked = flags & HAS_CODING or request.trailers is not None
+        head = self._head(request, None if chunked else len(body), upgrade, flags)
         return self._with_body(head, body, request.trailers)
 
 

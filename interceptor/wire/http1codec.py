@@ -87,7 +87,8 @@ class HTTP1Codec(MessageReader):
         request: Request | None,
     ) -> bytes:
         """Return what `encode_fields` makes of headers that `_survey` was asked about."""
-        known = headers.raw is not None and headers.raw is self._sent_raw
+        raw = headers.raw
+        known = raw is not None and raw is self._sent_raw
         key = (body, connection, upgrade, challenge)
         if known and key == self._sent_key:
             return self._sent_block

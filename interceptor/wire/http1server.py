@@ -174,7 +174,10 @@ class HTTP1ServerCodec(HTTP1Codec):
                 raise RemoteProtocolError("there is no Host field", "host-missing")
             address, port = b"", None
         else:
-            address, port = self._parse_authority(authority, form)
+            try:
+                address, port = parse_authority(authority)
+            except ValueError as error:
+                raise _no_authority(authority, form, error) from error
             if authority != host:
                 fields, raw, anomalies = self._check_host(
                     host, authority, address, port, scheme, form, version, fields, raw, anomalies
@@ -230,13 +233,6 @@ class HTTP1ServerCodec(HTTP1Codec):
             )
         return RemoteProtocolError(problem, "head-malformed")
 
-    def _parse_authority(self, authority: bytes, form: str) -> tuple[bytes, int | None]:
-        code = "host-invalid" if form == "relative" else "target-invalid"
-        try:
-            return parse_authority(authority)
-        except ValueError as error:
-            raise RemoteProtocolError(f"host {authority[:200]!r}: {error}", code) from error
-
     def _check_host(
         self,
         host: bytes | None,
@@ -259,7 +255,10 @@ class HTTP1ServerCodec(HTTP1Codec):
             # Clients that open tunnels have been seen without it, and nothing hangs on it there.
             return fields, raw, (*anomalies, "host-missing")
         if host:
-            other, other_port = self._parse_authority(host, "relative")
+            try:
+                other, other_port = parse_authority(host)
+            except ValueError as error:
+                raise _no_authority(host, "relative", error) from error
             default = DEFAULT_PORTS.get(scheme)
             if other.lower() == address.lower() and (other_port or default) == (port or default):
                 return fields, raw, anomalies
@@ -357,3 +356,8 @@ class HTTP1ServerCodec(HTTP1Codec):
         elif body < 0 and body != CHUNKED:
             self._sending = SUPPRESSED
         return b"%b%b\r\n" % (line, fields)
+
+
+def _no_authority(text: bytes, form: str, error: ValueError) -> RemoteProtocolError:
+    code = "host-invalid" if form == "relative" else "target-invalid"
+    return RemoteProtocolError(f"host {text[:200]!r}: {error}", code)
