@@ -49,6 +49,8 @@ _PARTS: Final = (
     ("Deferreds", "twisted/internet/defer.py"),
     ("Deferreds", "interceptor/layers/task.py"),
     ("reactor, transports", "twisted/internet/"),
+    ("reactor, transports", "interceptor/net/reactor.py"),
+    ("reactor, transports", "interceptor/net/directwrite.py"),
     ("TLS", "interceptor/net/tls"),
     ("TLS", "interceptor/net/handshakes.py"),
     ("TLS", "interceptor/layers/servertls.py"),
@@ -63,12 +65,15 @@ _PARTS: Final = (
     ("relay", "bench/tlsrelay"),
     (_OTHER, "interceptor/"),
 )
-# What makes system calls, in what Twisted does with sockets and with epoll.
+# What makes system calls, in what Twisted and we do with sockets and with epoll.
 _SYSTEM_CALL: Final = re.compile(
-    r"\.(recv|send|poll|register|modify|unregister|accept|connect_ex|close|shutdown|setsockopt|"
-    r"getsockopt|getsockname|getpeername|setblocking|fcntl)\b[(,)]"
+    r"(?:\.|= )(recv|send|poll|register|modify|unregister|accept|connect_ex|close|shutdown|"
+    r"setsockopt|getsockopt|getsockname|getpeername|setblocking|fcntl)\b[(,)]"
 )
-_CALLERS: Final = re.compile(r"twisted/internet/(tcp|epollreactor|posixbase|fdesc|udp)\.py")
+_CALLERS: Final = re.compile(
+    r"twisted/internet/(tcp|epollreactor|posixbase|fdesc|udp)\.py"
+    r"|interceptor/net/(reactor|directwrite)\.py"
+)
 
 Frame = tuple[str, str, int]
 

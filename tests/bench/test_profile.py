@@ -16,6 +16,7 @@ from bench.errors import BenchError
 from bench.processes import ROOT
 from bench.profile import KERNEL, PATHS, Frame, Profile, parser, part_of, system_call, table
 from bench.sampling import Sampler
+from interceptor.net import directwrite, reactor
 
 CODEC: Frame = ("interceptor/wire/httphead.py", "parse_fields", 60)
 
@@ -23,9 +24,10 @@ CODEC: Frame = ("interceptor/wire/httphead.py", "parse_fields", 60)
 def frame_at(module: object, text: str) -> Frame:
     """Return a frame that stands at the line of one of Twisted's modules that has ``text``."""
     path = Path(str(vars(module)["__file__"]))
+    package = str(vars(module)["__package__"])
     lines = path.read_text().splitlines()
     number = next(n for n, line in enumerate(lines, 1) if text in line)
-    return f"twisted/internet/{path.name}", "function", number
+    return f"{package.replace('.', '/')}/{path.name}", "function", number
 
 
 class PartTests(SynchronousTestCase):
@@ -59,15 +61,21 @@ class PartTests(SynchronousTestCase):
             (tcp, "self.socket.send,"),
             (epollreactor, "self._poller.poll("),
             (epollreactor, "self._poller.modify("),
+            (reactor, "self._poller.poll(-1"),
+            (directwrite, "send(data)"),
         ):
             frame = frame_at(module, text)
             self.assertEqual(part_of([("twisted/python/util.py", "f", 1), frame])[0], KERNEL)
             found[text] = system_call(frame)
-        self.assertEqual(list(found.values()), ["recv", "send", "poll", "modify"])
+        self.assertEqual(list(found.values()), ["recv", "send", "poll", "modify", "poll", "send"])
 
     def test_lines_beside_them_are_not(self) -> None:
-        frame = frame_at(abstract, "def registerProducer(")
-        self.assertEqual(part_of([frame])[0], "reactor, transports")
+        for module, text in (
+            (abstract, "def registerProducer("),
+            (reactor, "for fd, event in events"),
+            (directwrite, "usual(data)"),
+        ):
+            self.assertEqual(part_of([frame_at(module, text)])[0], "reactor, transports")
 
 
 class TableTests(SynchronousTestCase):
