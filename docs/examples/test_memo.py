@@ -5,7 +5,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from interceptor.testing import EventRecorder, MemoryProxy, read_messages
 
-SCRIPT = str(Path(__file__).with_name("memo.py"))
+SCRIPT = str(Path(__file__).resolve().with_name("memo.py"))
 
 
 class CodecTests(SynchronousTestCase):

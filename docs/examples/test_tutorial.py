@@ -5,7 +5,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from interceptor import http
 from interceptor.testing import EventRecorder, HookTester, MemoryProxy, make_flow
 
-SCRIPT = str(Path(__file__).with_name("tutorial.py"))
+SCRIPT = str(Path(__file__).resolve().with_name("tutorial.py"))
 
 
 class TutorialTests(SynchronousTestCase):

@@ -16,7 +16,7 @@ from interceptor.hooks.context import Binding, LogEntry, Proxy, enter, leave
 from interceptor.hooks.installed import Installation, Installed
 from interceptor.hooks.listener import Listener
 from interceptor.hooks.logs import LogEventObserver
-from interceptor.hooks.scripts import Script
+from interceptor.hooks.scripts import Script, fault_of
 from interceptor.hooks.shared import Shared, SharedMessage, own_store
 from interceptor.hooks.tracebacks import cut_traceback
 from interceptor.model.options import Options
@@ -269,7 +269,7 @@ class AddonChain:
             _log.error(
                 "script {path} was changed, but the old version goes on: {error}",
                 path=str(script.path),
-                error=str(error),
+                error=fault_of(script.path, error),
                 code=error.code,
                 proxy=self.proxy,
             )

@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 from interceptor.errors import InterceptorError
 from interceptor.hooks.addons import AddonChain
 from interceptor.hooks.installed import faults_of
-from interceptor.hooks.scripts import Script
+from interceptor.hooks.scripts import Script, fault_of
 from interceptor.model.coreoptions import core_options
 from interceptor.model.options import Options
 
@@ -97,8 +97,7 @@ def _problem_of(spec: str, error: InterceptorError) -> Problem:
     except InterceptorError:
         path = spec
     cause = error.__cause__ or error
-    # The place stands in front of it.
-    text = str(error).removeprefix(f"script {path}").removeprefix(":").lstrip()
+    text = fault_of(path, error)
     if isinstance(cause, SyntaxError):
         return Problem(path, cause.lineno or 0, text)
     lines = [

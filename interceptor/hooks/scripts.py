@@ -21,6 +21,11 @@ _PUBLIC_CTX: Final = "interceptor.ctx"
 _serial = itertools.count(1)
 
 
+def fault_of(path: object, error: InterceptorError) -> str:
+    """What is wrong with the script at ``path``, where its path stands in front already."""
+    return str(error).removeprefix(f"script {path}").removeprefix(":").lstrip()
+
+
 class Script:
     """One script with its arguments; ``spec`` is both in one text, split by the shell's rules.
 

@@ -64,6 +64,17 @@ class EmbeddingTests(CurlTestCase):
         await self.stop(process, 0, -signal.SIGTERM)
 
 
+class TrialTests(FunctionalTestCase):
+    async def test_examples_are_tests_that_trial_runs(self):
+        """In a directory of the reader's, by the command in the manual."""
+        for name, count in (("tutorial", 2), ("memo", 3)):
+            for file in (f"{name}.py", f"test_{name}.py"):
+                self.write(file, (EXAMPLES / file).read_bytes())
+            trial = (sys.executable, "-m", "twisted.trial", f"./test_{name}.py")
+            done = await self.check_program(*trial)
+            self.assertIn(f"Ran {count} tests".encode(), done.out)
+
+
 class TutorialTests(CurlTestCase):
     async def test_from_the_first_script_to_its_change(self):
         origin = await self.start_site(tree(other=Fixed(b"other")))

@@ -15,8 +15,9 @@ from interceptor.testing import MemoryProxy
 from tests.events.cases import OK
 from tests.functional.harness import FunctionalTestCase, reactor, require
 from tests.functional.origins import free_port
-from tests.smuggling.judges import MISSING, Read, by_us
+from tests.smuggling.judges import MISSING, by_us
 from tests.smuggling.messages import AFTER, REQUESTS
+from tests.wire.otherparsers import Read
 
 END = b"GET /end HTTP/1.1\r\nHost: example.test\r\nConnection: close\r\n\r\n"
 """Sent behind everything else: whoever found other ends does not answer it."""

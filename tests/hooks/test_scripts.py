@@ -441,6 +441,7 @@ class ReloadTests(ScriptTestCase):
             self.assertEqual(self.fire(chain), [("old", "hello")])
             (message,) = self.messages.texts
             self.assertIn("but the old version goes on", message)
+            self.assertNotIn("goes on: script", message)
             self.clock.advance(1)
             self.assertEqual(len(self.messages.texts), 1, "told once for each change")
 

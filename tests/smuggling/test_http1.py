@@ -11,13 +11,13 @@ from tests.events.cases import OK, EventTestCase
 from tests.smuggling.judges import (
     MISSING,
     REQUEST_JUDGES,
-    Read,
     Verdict,
     by_us,
     responses_by_h11,
     responses_by_httptools,
 )
 from tests.smuggling.messages import AFTER, REQUESTS, RESPONSES, as_sent_to
+from tests.wire.otherparsers import Read
 
 FRAMINGS = ("reject", "repair", "pass")
 FRONTS = ("regular", "reverse", "tunnel")

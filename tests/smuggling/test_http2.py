@@ -7,7 +7,7 @@ import re
 from interceptor.testing import MemoryOrigin, MemoryProxy
 from tests.events.cases import OK
 from tests.smuggling.http2messages import HTTP2_REQUESTS
-from tests.smuggling.judges import REQUEST_JUDGES, Read
+from tests.smuggling.judges import REQUEST_JUDGES
 from tests.smuggling.messages import AFTER, HIDDEN, REQUESTS
 from tests.smuggling.test_http1 import FRAMINGS, Seen, SmugglingTestCase
 from tests.wire.http2feeding import (
@@ -25,6 +25,7 @@ from tests.wire.http2feeding import (
     parse,
     settings,
 )
+from tests.wire.otherparsers import Read
 
 HONEST = headers(
     3,
