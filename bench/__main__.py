@@ -12,7 +12,7 @@ from types import FrameType
 from typing import NoReturn
 
 from bench import report
-from bench.catalogue import LINES, WORKLOADS, named
+from bench.catalogue import LINES, SMOKE, WORKLOADS, named
 from bench.errors import BenchError, NotMeasuredError
 from bench.expectations import NOTHING, Expectation, load_expectations, write_expected
 from bench.lab import Effort, Lab, open_lab
@@ -146,7 +146,9 @@ def run_one(
 
 def find_names(options: argparse.Namespace) -> list[str]:
     """Return the workloads that the command line asks for."""
-    names = list(WORKLOADS) if options.only is None else named(options.only)
+    names = list(SMOKE if options.smoke else WORKLOADS)
+    if options.only is not None:
+        names = named(options.only)
     if options.write_expected:
         names = [name for name in names if gated(WORKLOADS[name])]
     return names

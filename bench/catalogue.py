@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from bench.http2workloads import (
@@ -210,6 +210,20 @@ WORKLOADS: Mapping[str, Workload] = {
     )
 }
 """Every workload by name, in the order in which they run."""
+
+_VARIANTS = frozenset(
+    {
+        "body-64k-nohooks",
+        "reverse-1k",
+        "tls-newconn-1k-resumed",
+        "tcp-10m-hooks",
+        "socks-10m",
+        "ws-echo-64k-binary",
+    }
+)
+
+SMOKE: Sequence[str] = tuple(name for name in WORKLOADS if name not in _VARIANTS)
+"""What a smoke run is content with: the others would be slow where these are."""
 
 LINES: Mapping[str, tuple[str, ...]] = {
     "keepalive": ("keepalive-1k-hooks", "keepalive-1k"),

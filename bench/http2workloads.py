@@ -45,6 +45,10 @@ class HTTP2Workload(TLSWorkload):
     def generator(self, lab: Lab) -> LoadGenerator:
         return h2load_generator(self.streams)
 
+    def touch(self, lab: Lab, running: Running) -> None:
+        requests = self.connections * self.streams
+        h2load_generator(self.streams, requests=requests).run(self.load(lab, running), 1)
+
 
 @dataclass(frozen=True)
 class OneStreamWorkload(Workload):

@@ -40,13 +40,13 @@ class Effort:
 
     @classmethod
     def smoke(cls) -> Effort:
-        """Return what shows in under a minute that everything runs."""
+        """Return what shows in a minute and a half that everything runs."""
         return cls(
             rounds=1,
             warm_up=False,
             seconds=1.0,
-            startup_rounds=2,
-            growth_requests=20_000,
+            startup_rounds=1,
+            growth_requests=10_000,
             slow_bytes=64 * _MIB,
             slow_seconds=0.5,
             reconnects=50,

@@ -16,7 +16,7 @@ JUDGED = "interceptor"
 
 # In a short run a figure says little, but one outside of this means that something else was
 # measured: an error page, or a connection that bypassed the proxy.
-_SANE_RATIO = (0.02, 2.0)
+_SANE_RATIO = (0.02, 4.0)
 _BUSY = 0.9
 _RATES = ("requests_per_second", "mib_per_second")
 # By how much a ratio to the relay may fall below the one that is written down.

@@ -15,6 +15,7 @@ from bench.workloads import Workload
 from bench.wsecho import Echo
 
 _MIB = 1024 * 1024
+_TIMEOUT = 10.0
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,10 @@ class EchoWorkload(Workload):
 
             def set_up(stack: ExitStack, subject: Subject) -> Callable[[], Sample]:
                 started = lab.running(subject, Mode.REVERSE, Hooks.WEBSOCKET, echo.port)
-                return partial(self._round, lab, echo, stack.enter_context(started))
+                running = stack.enter_context(started)
+                if not lab.effort.warm_up:
+                    echo.run(running.port, 1, _TIMEOUT, 10)
+                return partial(self._round, lab, echo, running)
 
             return side_by_side(lab, subjects, set_up)
 

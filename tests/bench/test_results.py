@@ -25,7 +25,7 @@ from bench.__main__ import (
     parser,
     run,
 )
-from bench.catalogue import LINES, WORKLOADS, named
+from bench.catalogue import LINES, SMOKE, WORKLOADS, named
 from bench.certificates import Certificates
 from bench.errors import BenchError, NotMeasuredError
 from bench.expectations import (
@@ -357,6 +357,11 @@ class CommandLineTests(SynchronousTestCase):
         names = find_names(self.parse("--only", "newconn-1k", "tls", "newconn"))
         self.assertEqual(names, ["newconn-1k", "tls-keepalive-1k-hooks", "tls-newconn-1k"])
         self.assertEqual(named(["startup"]), ["startup"])
+
+    def test_a_smoke_run_leaves_variants_out_unless_they_are_asked_for(self) -> None:
+        self.assertNotIn("socks-10m", find_names(self.parse("--smoke")))
+        self.assertEqual(find_names(self.parse("--smoke", "--only", "socks-10m")), ["socks-10m"])
+        self.assertLess({name for names in LINES.values() for name in names}, set(SMOKE))
 
     def test_only_ratios_to_the_relay_are_written_down(self) -> None:
         names = find_names(self.parse("--write-expected"))
