@@ -233,7 +233,7 @@ LINES: Mapping[str, tuple[str, ...]] = {
     "bodies": ("body-10m-stream", "body-10m-nohooks", "tls-body-10m"),
     "websocket": ("ws-echo-64", "ws-echo-64k"),
     "latency": ("latency-1",),
-    "idle": ("idle-plain", "idle-tls-client", "idle-tls-both"),
+    "idle": ("idle-plain", "idle-kept", "idle-tls-client", "idle-tls-both"),
     "workers": ("workers-cpu", "workers-rate"),
     "linear": ("linear-stream", "linear-buffered"),
     "slow-readers": ("slow-reader-download", "slow-reader-upload"),

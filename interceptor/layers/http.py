@@ -75,7 +75,7 @@ class HTTPLayer(Layer):
         self._multiplexed = False
         # What a flow has before it is known where it goes: in a tunnel the server at its end, else
         # one that is not connected, rather than that of the flow before.
-        self.first_server_conn = ServerConnection(None) if server is None else server.server_conn
+        self.first_server_conn = _first_connection(context, server)
 
     def start(self, data: bytes) -> None:
         protocol = self._protocol(data)
@@ -276,6 +276,13 @@ class HTTPLayer(Layer):
         fire = context.environment.hooks.error
         if fire is not None:
             run_hook(fire, flow)
+
+
+def _first_connection(context: Context, server: ServerSide | None) -> ServerConnection:
+    if server is not None:
+        return server.server_conn
+    latest = context.server_conn
+    return latest if latest.address is None else ServerConnection(None)
 
 
 class NotTLSLayer(HTTPLayer):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from twisted.internet.defer import Deferred, fail
@@ -45,6 +46,11 @@ _HIGH_WATER = 65536
 
 _MOST_IN_A_ROW = 16
 """Pipelined requests served before every other connection has its turn."""
+
+
+@lru_cache(maxsize=8)
+def _limits(head_size: int, field_count: int) -> HTTP1Limits:
+    return HTTP1Limits(head_size=head_size, field_count=field_count)
 
 
 class _HTTP1Protocol(SideProtocol, ABC):
@@ -129,9 +135,7 @@ class HTTP1ServerProtocol(_HTTP1Protocol):
         settings = layer.context.environment.settings
         self._settings = settings
         self.codec = HTTP1ServerCodec(
-            HTTP1Limits(
-                head_size=settings.head_size_limit, field_count=settings.header_count_limit
-            ),
+            _limits(settings.head_size_limit, settings.header_count_limit),
             cast(Mode, settings.http_framing),
         )
         self.in_exchange = False
@@ -325,9 +329,7 @@ class HTTP1ClientProtocol(_HTTP1Protocol):
         self._forwarded = next_hop_fields is not None
         self._in_use = True
         self.codec = HTTP1ClientCodec(
-            HTTP1Limits(
-                head_size=settings.head_size_limit, field_count=settings.header_count_limit
-            ),
+            _limits(settings.head_size_limit, settings.header_count_limit),
             cast(Mode, settings.http_framing),
             "absolute" if self._forwarded else "origin",
             own_fields=next_hop_fields or (),

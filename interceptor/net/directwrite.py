@@ -9,6 +9,7 @@ goes the usual way, with its buffering, its back-pressure and its errors.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from twisted.internet.tcp import Connection
@@ -16,30 +17,28 @@ from twisted.internet.tcp import Connection
 
 def direct_writer(transport: Any) -> Callable[[bytes], None]:
     """Return what writes to ``transport``: its own ``write``, or a quicker equivalent."""
-    usual: Callable[[bytes], None] = transport.write
     if not isinstance(transport, Connection) or transport.TLS:
+        usual: Callable[[bytes], None] = transport.write
         return usual
+    return partial(_write, transport)
 
-    send = transport.socket.send
 
-    def write(data: bytes) -> None:
-        if (
-            transport.dataBuffer
-            or transport._tempDataBuffer
-            or not transport.connected
-            or transport.disconnecting
-            or transport._aborting
-            or transport._writeDisconnected
-        ):
-            usual(data)
-            return
-        try:
-            sent = send(data)
-        except OSError:
-            # It takes nothing now, or is broken: Twisted meets either in a turn of its own.
-            usual(data)
-            return
-        if sent < len(data):
-            usual(data[sent:] if sent else data)
-
-    return write
+def _write(transport: Any, data: bytes) -> None:
+    if (
+        transport.dataBuffer
+        or transport._tempDataBuffer
+        or not transport.connected
+        or transport.disconnecting
+        or transport._aborting
+        or transport._writeDisconnected
+    ):
+        transport.write(data)
+        return
+    try:
+        sent = transport.socket.send(data)
+    except OSError:
+        # It takes nothing now, or is broken: Twisted meets either in a turn of its own.
+        transport.write(data)
+        return
+    if sent < len(data):
+        transport.write(data[sent:] if sent else data)

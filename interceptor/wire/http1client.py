@@ -47,6 +47,7 @@ class HTTP1ClientCodec(HTTP1Codec):
         "_informational",
         "_keep_alive",
         "_known",
+        "_last_hash",
         "_last_request",
         "_method",
         "_own_fields",
@@ -74,7 +75,9 @@ class HTTP1ClientCodec(HTTP1Codec):
         self._keep_alive = True
         self._last_request = False
         self._informational = 0
-        # The last response's block with what framed it, and what they were found to mean.
+        # The last response's block with what framed it, and what they were found to mean. Of the
+        # first there is only a hash: most of the connections that are idle were used once.
+        self._last_hash = 0
         self._known: tuple[bytes, bytes, bytes, int, Fields, Framing] | None = None
 
     # Reading
@@ -148,7 +151,9 @@ class HTTP1ClientCodec(HTTP1Codec):
             if faults:
                 anomalies += faults
             elif len(block) <= WORTH_KEEPING:
-                self._known = (block, method, version, status, fields, framing)
+                last, self._last_hash = self._last_hash, hash(block)
+                if last == self._last_hash:
+                    self._known = (block, method, version, status, fields, framing)
         response = Response(version, status, reason, Headers.from_wire(fields, raw), now)
         if anomalies:
             anomalies = tuple(dict.fromkeys(anomalies))

@@ -60,7 +60,7 @@ class HTTP1ServerCodec(HTTP1Codec):
     ``default_scheme`` is that of requests whose target does not tell (``https`` inside TLS).
     """
 
-    __slots__ = ("_close", "_default_scheme", "_known", "_method", "_old_client")
+    __slots__ = ("_close", "_default_scheme", "_known", "_last_hash", "_method", "_old_client")
 
     _is_response_sender = True
 
@@ -71,7 +71,9 @@ class HTTP1ServerCodec(HTTP1Codec):
         self._old_client = False
         self._close = False
         # Block, method and version of the last request, and what they were found to mean: on one
-        # connection most requests differ in their targets only.
+        # connection most requests differ in their targets only. The first is forgotten but for its
+        # hash: most of the connections that are idle were used once.
+        self._last_hash = 0
         self._known: tuple[bytes, bytes, bytes, Fields, Framing, bytes | None] | None = None
 
     # Reading
@@ -138,7 +140,9 @@ class HTTP1ServerCodec(HTTP1Codec):
             if framing.anomalies:
                 anomalies += framing.anomalies
             if not anomalies and len(block) <= WORTH_KEEPING:
-                self._known = (block, method, version, fields, framing, host)
+                last, self._last_hash = self._last_hash, hash(block)
+                if last == self._last_hash:
+                    self._known = (block, method, version, fields, framing, host)
         if self._skipped:
             anomalies += ("leading-empty-line",)
         if has_fragment:
