@@ -17,6 +17,7 @@ from twisted.internet.error import ConnectionFdescWentAway
 from twisted.python import log
 
 _READABLE: Final = select.EPOLLIN
+_WRITABLE: Final = select.EPOLLOUT
 _LOST: Final = ConnectionFdescWentAway("File descriptor lost")
 
 
@@ -34,16 +35,19 @@ class LeanEPollReactor(epollreactor.EPollReactor):
             if selectable is None:
                 # Gone by what another event of this turn has led to.
                 continue
-            if event != _READABLE:
+            reads = event == _READABLE
+            if not reads and event != _WRITABLE:
                 log.callWithLogger(selectable, usual, selectable, fd, event)
                 continue
+            why: BaseException | int | None = _LOST
             try:
-                why = _LOST if selectable.fileno() == -1 else selectable.doRead()
+                if selectable.fileno() != -1:
+                    why = selectable.doRead() if reads else selectable.doWrite()
             except BaseException as error:
                 log.err()
                 why = error
             if why:
-                log.callWithLogger(selectable, lose, selectable, why, True)
+                log.callWithLogger(selectable, lose, selectable, why, reads)
 
     doIteration = doPoll  # noqa: N815 - Twisted's name
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from twisted.internet.error import ConnectionLost
-from twisted.internet.interfaces import IHalfCloseableProtocol, ITCPTransport
+from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.tcp import Connection
 from zope.interface import implementer
@@ -124,8 +124,6 @@ class Side(Protocol):
         self.writing = WriteGate(transport)
         if isinstance(transport, Connection):
             transport.bufferSize = _READ_SIZE
-        if ITCPTransport.providedBy(transport):
-            transport.setTcpNoDelay(True)
 
     def use(self, protocol: SideProtocol, data: bytes = b"") -> None:
         """Speak ``protocol`` from now on. It gets ``data``, received before, as if just come."""

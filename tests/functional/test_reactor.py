@@ -43,6 +43,8 @@ class Reader:
     def logPrefix(self) -> str:
         return "reader"
 
+    doWrite: Any = None
+
     def doRead(self) -> object:
         self.reads += 1
         return self._read(self)
@@ -97,6 +99,28 @@ class EventTests(ReactorBuilder):
             reader.peer.send(b"x")
         reactor.doPoll(0)
         self.assertEqual(sum(reader.reads for reader in readers), 1)
+
+    def test_writing_too(self: Any) -> None:
+        for raises, reasons in ((False, [ConnectionDone]), (True, [ZeroDivisionError])):
+            reactor = self.buildReactor()
+            selectable = Reader(reactor, self, lambda self: None)
+            written: list[bool] = []
+
+            def write(written: list[bool] = written, raises: bool = raises) -> BaseException | None:
+                written.append(raises)
+                if raises:
+                    raise ZeroDivisionError
+                return CONNECTION_DONE if len(written) > 1 else None
+
+            selectable.doWrite = write
+            reactor.addWriter(selectable)
+            reactor.doPoll(0)
+            if not raises:
+                self.assertEqual((written, selectable.lost), ([False], []))
+                reactor.doPoll(0)
+            self.assertEqual((selectable.reads, selectable.lost), (0, reasons))
+            self.assertNotIn(selectable, reactor.getWriters())
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_an_end_is_a_loss(self: Any) -> None:
         reactor = self.buildReactor()

@@ -340,6 +340,8 @@ class TransportTests(TLSCase):
         client.transport.setTcpKeepAlive(True)
         self.assertTrue(link.client.keep_alive)
         self.assertTrue(client.transport.getTcpKeepAlive())
+        client.transport.setTcpNoDelay(True)
+        self.assertTrue(link.client.getTcpNoDelay())
         self.assertTrue(client.transport.getTcpNoDelay())
 
     def test_a_second_producer_is_refused(self) -> None:
