@@ -119,6 +119,8 @@ async def gather(
     message.body_size = body.length
     if complete:
         message.timestamp_end = time.time()
+    if bounds.crowded:
+        await bounds.turn(message)
     return complete
 
 

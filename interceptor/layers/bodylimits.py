@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from interceptor.layers.allowances import Allowances
     from interceptor.layers.environment import Environment, Settings
+    from interceptor.model.message import Message
 
 SMALL_BODY: Final = 16384
 """Bytes up to which a body is not counted: the number of flows bounds those."""
@@ -91,6 +92,19 @@ class BodyBounds:
     def close(self) -> None:
         """Let go of everything."""
         self.give_back(self._taken)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether decoding has taken much time from others in this turn of the reactor."""
+        return self._environment.turns.strain.crowded
+
+    async def turn(self, message: Message) -> None:
+        """Wait for one's turn with a message that hooks may take long to decode."""
+        turns = self._environment.turns
+        if message.headers.get_bytes(b"content-encoding") is None:
+            turns.pass_by()
+        else:
+            await turns.wait()
 
     def request_pace(self) -> Pace | None:
         """Return how slowly the client's body may come."""

@@ -18,9 +18,10 @@ from interceptor.layers.passthrough import Passthrough
 from interceptor.layers.proxyauth import make_authentication
 from interceptor.layers.proxyprotocol import ProxyProtocol
 from interceptor.layers.ring import RingGuard
+from interceptor.layers.turns import Turns
 from interceptor.layers.windowbudget import WindowBudget
 from interceptor.model.backends import Backends
-from interceptor.model.codings import DecodeLimits
+from interceptor.model.codings import DecodeLimits, Strain
 from interceptor.net.descriptors import DescriptorGuard
 from interceptor.net.handshakes import TLS_OPTIONS, Handshakes
 
@@ -104,12 +105,12 @@ class Settings:
     h2_ping_interval: float
 
     @classmethod
-    def from_options(cls, options: Options) -> Settings:
-        """Take the snapshot."""
+    def from_options(cls, options: Options, strain: Strain) -> Settings:
+        """Take the snapshot; ``strain`` counts what decoding takes."""
         names = {field.name for field in fields(cls)} - {"decode_limits"}
         values: dict[str, Any] = {name: getattr(options, name) for name in names}
         size, seconds = options.decoded_size_limit, options.decode_timeout
-        values["decode_limits"] = DecodeLimits(size, seconds or None)
+        values["decode_limits"] = DecodeLimits(size, seconds or None, strain)
         return cls(**values)
 
 
@@ -154,6 +155,7 @@ class Environment:
         "run",
         "sessions",
         "settings",
+        "turns",
         "windows",
     )
 
@@ -178,6 +180,7 @@ class Environment:
         self.admission = Admission(clock, options, allowances)
         self.body_memory = BodyMemory(allowances)
         self.buffer_memory = BufferMemory(allowances)
+        self.turns = Turns(clock)
         self.descriptors = DescriptorGuard(clock, self._descriptors_short)
         self.datagrams: IDatagramConnector | None = None
         self.datagram_quota = Quota(allowances)
@@ -191,7 +194,7 @@ class Environment:
         self.authentication: ProxyAuthentication | None = None
         self.original_destination: Callable[[Any], tuple[str, int]] = _own_address
         self._handshakes: Handshakes | None = None
-        self.settings = Settings.from_options(options)
+        self.settings = Settings.from_options(options, self.turns.strain)
         allowances.configure(options)
         # Sessions, and what is `Unfinished` over UDP.
         self.sessions: set[Any] = set()
@@ -240,7 +243,7 @@ class Environment:
         self.admission.configure(self.options)
         self.allowances.configure(self.options)
         self.descriptors.headroom = self.options.descriptor_headroom
-        self.settings = Settings.from_options(self.options)
+        self.settings = Settings.from_options(self.options, self.turns.strain)
 
     def _descriptors_short(self, limit: int) -> None:
         self.admission.tell_short(limit, self.proxy)

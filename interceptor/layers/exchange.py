@@ -463,7 +463,9 @@ class HTTPExchange(FlowSteering):
         await self._respond()
 
     def _is_small(self, body: bytes) -> bool:
-        """Whether a whole body is not counted and stays in memory."""
+        """Whether a whole body is not counted, stays in memory, and has nobody to wait for."""
+        if self._layer.context.environment.turns.strain.crowded:
+            return False
         return len(body) <= SMALL_BODY and len(body) <= self._settings.body_memory_limit
 
     async def _gather_response(self, server: Any, response: Response, event: Any) -> bool:

@@ -63,6 +63,7 @@ class WebSocketRelay(Holding):
         self.context = context
         self.flow = flow
         self.settings = settings = environment.settings
+        self._strain = environment.turns.strain
         self._hooks: Any = environment.hooks
         if flow.websocket is None:
             flow.websocket = WebSocketData()
@@ -79,7 +80,11 @@ class WebSocketRelay(Holding):
         self._firing = False
         message, decode = settings.websocket_message_limit, settings.decode_limits
         limits = WebSocketLimits(
-            message, settings.websocket_frame_limit, min(message, decode.size), decode.seconds
+            message,
+            settings.websocket_frame_limit,
+            min(message, decode.size),
+            decode.seconds,
+            decode.strain,
         )
 
         def peer(from_client: bool, own: Deflate | None, other: Deflate | None) -> WebSocketPeer:
@@ -153,7 +158,7 @@ class WebSocketRelay(Holding):
         in_a_row = 0
         while not other.full:
             in_a_row += 1
-            if in_a_row > _MOST_IN_A_ROW:
+            if in_a_row > _MOST_IN_A_ROW or (self._strain.crowded and reader.inflates):
                 self.postpone(peer)
                 self._put_off()
                 return False
@@ -182,7 +187,10 @@ class WebSocketRelay(Holding):
     def _put_off(self) -> None:
         """Go on when everybody else has had a turn."""
         self._flush()
-        self.context.environment.clock.callLater(0, self._go_on)
+        if self._strain.crowded:
+            self.context.environment.turns.wait().addCallback(lambda result: self._go_on())
+        else:
+            self.context.environment.clock.callLater(0, self._go_on)
 
     def _flush(self) -> None:
         self._client.flush()

@@ -6,8 +6,9 @@ import gzip
 import time
 import zlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Final, Protocol
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Final, Protocol
 
 import brotli
 import zstandard
@@ -38,16 +39,45 @@ _SLICE = 16 * 1024
 # that one slice makes 8 MiB at most.
 _ZSTD_SLICE = 256
 _STEP = 64 * 1024
+# Of malloc.h, and the bytes that it may keep.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _KEPT = -1, -3, 1024 * 1024
+# Seconds of a turn of the reactor that decoding may take before others come first.
+_MUCH = 0.02
 
 _ALIASES = {"x-gzip": "gzip", "x-deflate": "deflate"}
 
 
+class Strain:
+    """Counts the time that decoding takes from others; ``crowded`` once it is much."""
+
+    __slots__ = ("_seconds", "crowded")
+
+    def __init__(self) -> None:
+        self._seconds = 0.0
+        self.crowded = False
+
+    def add(self, seconds: float) -> None:
+        """Count so much more."""
+        self._seconds += seconds
+        if self._seconds > _MUCH:
+            self.crowded = True
+
+    def relax(self) -> None:
+        """Begin anew: others have had their turn."""
+        self._seconds = 0.0
+        self.crowded = False
+
+
 @dataclass(frozen=True, slots=True)
 class DecodeLimits:
-    """What removing the codings of one body may make, in bytes, and take, in CPU seconds."""
+    """What removing the codings of one body may make, in bytes, and take, in CPU seconds.
+
+    ``strain`` counts what it takes.
+    """
 
     size: int = DEFAULT_LIMIT
     seconds: float | None = None
+    strain: Strain | None = field(default=None, compare=False)
 
 
 class Work:
@@ -330,14 +360,27 @@ class Decoder:
 def release_memory() -> None:
     """Have the C library give back what was freed, where it can.
 
-    It keeps the pieces of what was put together, for each thread its own.
+    It keeps the pieces of what was put together, for each thread its own, and the more the larger
+    they were, unless it is told how much that may be.
     """
+    library = _c_library()
+    if library is not None:
+        library.malloc_trim(0)
+
+
+@lru_cache
+def _c_library() -> Any:
+    """Return glibc's functions, after telling it how much to keep; None where it is another one."""
     import ctypes
 
+    library = ctypes.CDLL(None)
     try:
-        ctypes.CDLL(None).malloc_trim(0)
-    except (AttributeError, OSError):
-        return
+        library.mallopt(_M_TRIM_THRESHOLD, _KEPT)
+        library.mallopt(_M_MMAP_THRESHOLD, _KEPT)
+        library.malloc_trim  # noqa: B018 - it is there, or it raises
+    except AttributeError:
+        return None
+    return library
 
 
 def decode(

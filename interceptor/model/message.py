@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from interceptor.errors import DecodeError
@@ -127,7 +129,7 @@ class Message:
 
     @content_limit.setter
     def content_limit(self, value: int) -> None:
-        self.decode_limits = DecodeLimits(value, self.decode_limits.seconds)
+        self.decode_limits = replace(self.decode_limits, size=value)
         self._decoded = None
 
     def get_content(self, strict: bool = False, limit: int | None = None) -> bytes | None:
@@ -155,7 +157,11 @@ class Message:
         elif limit is not None and len(known[3] or b"") > limit:
             known = None
         if known is None:
+            began = time.thread_time()
             known = self._decoded = _decode(body, coding, limits)
+            strain = self.decode_limits.strain
+            if strain is not None:
+                strain.add(time.thread_time() - began)
         return self._known_content(known, strict)
 
     def _known_content(self, known: _Decoded, strict: bool) -> bytes:

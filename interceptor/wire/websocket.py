@@ -6,6 +6,7 @@ import codecs
 from dataclasses import dataclass
 from typing import Final
 
+from interceptor.model.codings import Strain
 from interceptor.model.masking import is_ascii, mask, rotated
 from interceptor.model.websocket import (
     BINARY,
@@ -34,13 +35,14 @@ class WebSocketLimits:
     """The most bytes that a message may have, and a single frame.
 
     ``inflated`` is what one that is compressed may become, the same unless it is set; ``seconds``
-    how much time of the processor it may take to inflate a frame, None any.
+    how much time of the processor it may take to inflate a frame, None any. ``strain`` counts that.
     """
 
     message: int = 64 << 20
     frame: int = 64 << 20
     inflated: int | None = None
     seconds: float | None = None
+    strain: Strain | None = None
 
 
 class WebSocketReader:
@@ -80,7 +82,9 @@ class WebSocketReader:
         self._limits = limits
         self._inflated = limits.message if limits.inflated is None else limits.inflated
         self._inflater = (
-            None if deflate is None else Inflater(deflate.of(from_client), limits.seconds)
+            None
+            if deflate is None
+            else Inflater(deflate.of(from_client), limits.seconds, limits.strain)
         )
         # Bytes that were not read: the buffer from the position on, and what came behind it.
         self._buffer = b""
@@ -107,6 +111,11 @@ class WebSocketReader:
     def buffered(self) -> int:
         """Bytes that were received and not read yet; those of a message's fragments are not."""
         return self._have
+
+    @property
+    def inflates(self) -> bool:
+        """Whether messages may be compressed."""
+        return self._inflater is not None
 
     @property
     def unread(self) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from interceptor.errors import DecodeError, RemoteProtocolError
-from interceptor.model.codings import Work
+from interceptor.model.codings import Strain, Work
 from interceptor.wire.websocketerrors import WebSocketError
 
 EXTENSION: Final = "permessage-deflate"
@@ -18,6 +18,10 @@ _TAIL: Final = b"\x00\x00\xff\xff"
 
 _SLICE: Final = 16384
 """Bytes that are inflated at once: what zlib does cannot be interrupted."""
+
+_LARGE: Final = 65536
+_SECONDS_PER_BYTE: Final = 3e-9
+"""About how long it takes to inflate one."""
 
 _MOST_ENDS: Final = 64
 """How many streams of DEFLATE may end in a slice: each costs much more than its bytes."""
@@ -166,13 +170,17 @@ class Inflater:
     """Inflates what one peer sends, never beyond a limit.
 
     ``seconds`` is how much time of the processor that may take for one fragment; None is any.
+    ``strain`` is told how much it has taken, about.
     """
 
-    __slots__ = ("_direction", "_inflate", "_seconds")
+    __slots__ = ("_direction", "_inflate", "_seconds", "_strain")
 
-    def __init__(self, direction: Direction, seconds: float | None = None) -> None:
+    def __init__(
+        self, direction: Direction, seconds: float | None = None, strain: Strain | None = None
+    ) -> None:
         self._direction = direction
         self._seconds = seconds
+        self._strain = strain
         self._inflate = zlib.decompressobj(-direction.window_bits)
 
     def inflate(self, data: bytes, limit: int, final: bool) -> bytes:
@@ -186,6 +194,8 @@ class Inflater:
             out += self._step(_TAIL, limit - len(out))
             if not self._direction.takeover:
                 self._renew()
+        if len(out) > _LARGE and self._strain is not None:
+            self._strain.add(len(out) * _SECONDS_PER_BYTE)
         return out
 
     def _slices(self, data: bytes, limit: int) -> bytes:

@@ -446,7 +446,22 @@ class BombTests(AttackCase):
                         client.sendall(get(origin.port, coding.decode().replace(", ", "+")))
                         assert read_until(client, body)[0].endswith(body)
 
-        await self.withstood(proxy, bombs_of_all_kinds)
+        def bombs_at_once() -> None:
+            """One for each of several clients, of those that take longest."""
+            clients = []
+            body = bombs[b"gzip"]
+            with contextlib.ExitStack() as stack:
+                for _ in range(3):
+                    for _ in range(12):
+                        client = stack.enter_context(connected(proxy.port))
+                        client.settimeout(60)
+                        client.sendall(get(origin.port, "gzip"))
+                        clients.append(client)
+                    for client in clients:
+                        assert read_until(client, body)[0].endswith(body)
+                    clients.clear()
+
+        await self.withstood(proxy, bombs_of_all_kinds, bombs_at_once)
         # In a thread a script may decode all of it, and does not hold up anybody.
         proxy = await self.start(script=LOADING)
         await self.withstood(proxy, bombs_of_all_kinds, peak=300 * MIB)

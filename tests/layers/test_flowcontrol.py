@@ -6,9 +6,12 @@ from types import SimpleNamespace
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from interceptor.errors import HookFailed, InterceptorError
+from interceptor.layers.allowances import Allowances
+from interceptor.layers.buffermemory import BufferMemory
 from interceptor.layers.failures import KilledError
 from interceptor.layers.flowcontrol import FlowTelling, Holding
 from interceptor.model.tcpflow import TCPFlow, TCPMessage
@@ -44,7 +47,10 @@ class Exchange(Holding, FlowTelling):
 
     def __init__(self) -> None:
         settings = SimpleNamespace(body_memory_limit=100)
-        self.environment: Any = SimpleNamespace(proxy="proxy", settings=settings)
+        memory = BufferMemory(Allowances(Clock()))
+        self.environment: Any = SimpleNamespace(
+            proxy="proxy", settings=settings, buffer_memory=memory
+        )
         self.hooks = self._hooks = Hooks()
         self._resumed = None
         self.errors: list[Exception] = []
