@@ -471,7 +471,7 @@ class HTTP1ClientProtocol(_HTTP1Protocol):
         self._in_use = False
         if side.closing:
             return
-        if self.codec.reusable and not side.read_ended and not self.codec.buffered:
+        if self.codec.reusable and not side.read_ended:
             self._pool.give_back(self, self._route)
         else:
             side.close(self._settings.close_timeout)

@@ -282,12 +282,11 @@ class MessageReader(ABC):
 
     def _begin_body(self, message: Request | Response, framing: Framing) -> bool:
         """Set up for the body that the framing announces; True when there is none."""
-        self._message = message
         self._skipped = 0
         state = self._state = _BODY_STATES.get(framing.kind, DONE)
         if state == DONE:
-            self._message_done()
             return True
+        self._message = message
         if state == LENGTH:
             assert framing.length is not None
             self._remaining = framing.length
