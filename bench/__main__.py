@@ -179,7 +179,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report.write_json(options.json, description, results)
     if options.write_expected:
         found = {result.workload.name: written(result) for result in results}
-        write_expected({name: value for name, value in found.items() if value is not None})
+        ratios = {name: value for name, value in found.items() if value is not None}
+        write_expected(ratios)
+        print(f"{len(ratios)} of {len(found)} workloads written to expected.json")
     return exit_status(results, options.check)
 
 
