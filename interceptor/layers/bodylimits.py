@@ -18,6 +18,13 @@ SMALL_BODY: Final = 16384
 """Bytes up to which a body is not counted: the number of flows bounds those."""
 
 
+def is_small(body: bytes, environment: Environment, settings: Settings) -> bool:
+    """Whether a whole body is not counted, stays in memory, and has nobody to wait for."""
+    if environment.turns.strain.crowded:
+        return False
+    return len(body) <= SMALL_BODY and len(body) <= settings.body_memory_limit
+
+
 class BodyMemory:
     """Counts the bytes of gathered bodies that are in memory, of all flows together."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from interceptor.hooks.bus import Fire
+    from interceptor.hooks.bus import Fire, HookBus
     from interceptor.layers.environment import Settings
     from interceptor.model.flow import HTTPFlow
     from interceptor.model.http import Response
@@ -50,6 +50,13 @@ def response_streams(
     if kind == EVENT_STREAM:
         return True
     return settings.stream_grpc and kind.startswith(b"application/grpc")
+
+
+def is_passed_by(response: Response, hooks: HookBus, settings: Settings) -> bool:
+    """Whether nothing is done with the body of a response that streams."""
+    if callable(response.stream) or settings.store_streamed_bodies:
+        return False
+    return hooks.sse_event is None
 
 
 def _over_stream_limit(length: int | None, settings: Settings) -> bool:

@@ -10,15 +10,17 @@ from twisted.logger import Logger
 from interceptor.errors import UpstreamError
 from interceptor.layers.alternatives import hide_alternatives
 from interceptor.layers.bodies import Relay, gather, send_body
-from interceptor.layers.bodylimits import SMALL_BODY, BodyBounds, MemoryFullError
+from interceptor.layers.bodylimits import BodyBounds, MemoryFullError, is_small
 from interceptor.layers.buffering import (
     EVENT_STREAM,
+    is_passed_by,
     media_type,
     request_streams,
     response_streams,
 )
 from interceptor.layers.errorpage import error_response
 from interceptor.layers.failures import (
+    IDEMPOTENT,
     BodyTooLargeError,
     KilledError,
     check_final,
@@ -26,6 +28,7 @@ from interceptor.layers.failures import (
     put_back,
     response_removed,
     tell_failed,
+    tell_streams_on,
     went_stale,
 )
 from interceptor.layers.flowcontrol import FlowSteering
@@ -33,7 +36,6 @@ from interceptor.layers.resend import ResendableSink
 from interceptor.layers.upload import Upload, destination_of
 from interceptor.model.body import Body
 from interceptor.model.flow import Error, HTTPFlow
-from interceptor.model.secrets import mask_url
 from interceptor.net.deadline import Deadline
 from interceptor.wire.httpevents import NEED_DATA, Data
 
@@ -45,9 +47,6 @@ if TYPE_CHECKING:
     from interceptor.layers.task import Task
     from interceptor.model.http import Request, Response
     from interceptor.wire.httpevents import NeedData, RequestHead, ResponseHead
-
-_IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
-"""RFC 9110 section 9.2.2."""
 
 _MOST_TRIES = 4
 
@@ -304,7 +303,7 @@ class HTTPExchange(FlowSteering):
             request = flow.request
             # What goes through a hook's callable cannot be had from it twice.
             whole = gathered and not callable(request.stream)
-            safe = whole and request.method_bytes in _IDEMPOTENT
+            safe = whole and request.method_bytes in IDEMPOTENT
             servers = self._layer.servers
             server: Any = None
             if tries == 1:
@@ -448,7 +447,8 @@ class HTTPExchange(FlowSteering):
                 await self._stream_response(server, head, None)
                 return
             event = server.next_event()
-            if type(event) is Data and event.end_of_message and self._is_small(event.data):
+            whole = type(event) is Data and event.end_of_message
+            if whole and is_small(event.data, self._layer.context.environment, settings):
                 # All of it came with the head.
                 response.attach_body(event.data)
                 response.body_size = len(event.data)
@@ -461,12 +461,6 @@ class HTTPExchange(FlowSteering):
         self._server = None
         server.release()
         await self._respond()
-
-    def _is_small(self, body: bytes) -> bool:
-        """Whether a whole body is not counted, stays in memory, and has nobody to wait for."""
-        if self._layer.context.environment.turns.strain.crowded:
-            return False
-        return len(body) <= SMALL_BODY and len(body) <= self._settings.body_memory_limit
 
     async def _gather_response(self, server: Any, response: Response, event: Any) -> bool:
         """Gather the body; return False where it is too large and must stream after all.
@@ -481,11 +475,7 @@ class HTTPExchange(FlowSteering):
         if await gather(server, response, limit, bounds, bounds.response_pace(), event):
             return True
         if response.body_size > settings.body_size_limit:
-            self.log.warn(
-                "{url}: the response is over body_size_limit and streams on",
-                url=mask_url(self.flow.request.url),
-                proxy=self._layer.context.environment.proxy,
-            )
+            tell_streams_on(self.log, self.flow, self._layer.context.environment.proxy)
         return False
 
     async def _stream_response(
@@ -497,9 +487,8 @@ class HTTPExchange(FlowSteering):
         response.attach_body(None)
         event: Any = server.next_event() if gathered is None else NEED_DATA
         whole = type(event) is Data and event.end_of_message
-        relay = (
-            None if whole and self._is_passed_by(response) else self._response_relay(server, head)
-        )
+        passed_by = whole and is_passed_by(response, self._hooks, self._settings)
+        relay = None if passed_by else self._response_relay(server, head)
         if whole and (relay is None or not relay.changes):
             # All of it came with the head: both leave together.
             if relay is None:
@@ -529,26 +518,18 @@ class HTTPExchange(FlowSteering):
         if self._hooks.response is not None:
             await self._fire(self._hooks.response)
 
-    def _is_passed_by(self, response: Response) -> bool:
-        """Whether nothing is done with the body of a response that streams."""
-        if callable(response.stream) or self._settings.store_streamed_bodies:
-            return False
-        return self._hooks.sse_event is None
-
     def _response_relay(self, server: Any, head: ResponseHead) -> Relay:
-        relay = self._event_relay(server) if self._hooks.sse_event is not None else None
+        relay: Relay | None = None
+        if self._hooks.sse_event is not None:
+            from interceptor.layers.eventstream import event_relay
+
+            way = (server, self._stream, self.flow, self._layer.context.environment)
+            relay = event_relay(*way, self._settings, self._attend_if_asked, self._fire)
         if relay is None:
             relay = self._relay(server, self._stream, head.response, self._attend_if_asked)
         if head.framing.length is not None and self._settings.response_body_rate:
             relay.pace = self._body_bounds().response_pace()
         return relay
-
-    def _event_relay(self, server: Any) -> Relay | None:
-        from interceptor.layers.eventstream import event_relay
-
-        environment = self._layer.context.environment
-        way = (server, self._stream, self.flow)
-        return event_relay(*way, environment, self._settings, self._attend_if_asked, self._fire)
 
     async def _attend_if_asked(self) -> None:
         if self._attention:

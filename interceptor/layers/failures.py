@@ -110,6 +110,9 @@ def response_removed() -> LocalProtocolError:
     return LocalProtocolError("a hook removed the response", "response-removed")
 
 
+IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
+"""Methods of requests that may be sent again (RFC 9110 section 9.2.2)."""
+
 _NOT_STALE = frozenset(("read-timeout", "write-timeout", "total-timeout", "stream-reset"))
 
 
@@ -169,5 +172,14 @@ def tell_failed(log: Logger, flow: Any, error: Exception, proxy: object) -> None
         code=code,
         message=message,
         of_flow=True,
+        proxy=proxy,
+    )
+
+
+def tell_streams_on(log: Logger, flow: Any, proxy: object) -> None:
+    """Tell the log that a response that was being gathered streams after all."""
+    log.warn(
+        "{url}: the response is over body_size_limit and streams on",
+        url=mask_url(flow.request.url),
         proxy=proxy,
     )
