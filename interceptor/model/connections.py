@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import Any, TypeVar
 
+from interceptor.model.identified import Identified
 from interceptor.model.nexthop import NextHop
 
 Address = tuple[str, int]
@@ -23,7 +23,7 @@ def format_address(address: Address | None) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-class Connection:
+class Connection(Identified):
     """What both ends have in common.
 
     Timestamps are seconds since the epoch, or None while the moment has not come. ``tls_error`` is
@@ -32,7 +32,6 @@ class Connection:
     """
 
     __slots__ = (
-        "_id",
         "address",
         "alpn",
         "cipher_name",
@@ -48,7 +47,6 @@ class Connection:
         "tls_version",
     )
 
-    _id: str | None
     address: Address | None
     ip_address: Address | None
     tls_established: bool
@@ -83,14 +81,6 @@ class Connection:
         self.clientcert = None
         self.error = None
         self._id = None
-
-    @property
-    def id(self) -> str:
-        """A random UUID, made when first asked for."""
-        found = self._id
-        if found is None:
-            found = self._id = str(uuid.uuid4())
-        return found
 
     @property
     def ssl_established(self) -> bool:

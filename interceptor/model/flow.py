@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import time
-import uuid
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from interceptor.model.identified import Identified
 from interceptor.model.keyed import Keyed
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class FlowControl(Protocol):
         """Let a paused exchange go on."""
 
 
-class Flow:
+class Flow(Identified):
     """What all kinds of flow have in common.
 
     ``mode`` is the proxy mode as it was written. ``marked`` and ``comment`` are for people.
@@ -73,7 +73,6 @@ class Flow:
     __slots__ = (
         "_backup",
         "_control",
-        "_id",
         "_metadata",
         "client_conn",
         "comment",
@@ -98,7 +97,6 @@ class Flow:
     comment: str
     timestamp_created: float
     _control: FlowControl | None
-    _id: str | None
     _metadata: dict[str, Any] | None
     _backup: tuple[Any, ...] | None
 
@@ -122,14 +120,6 @@ class Flow:
         self._id = None
         self._metadata = None
         self._backup = None
-
-    @property
-    def id(self) -> str:
-        """A random UUID, made when first asked for."""
-        found = self._id
-        if found is None:
-            found = self._id = str(uuid.uuid4())
-        return found
 
     @property
     def metadata(self) -> dict[str, Any]:
