@@ -88,15 +88,15 @@ class HangTests(WorkersCase):
             '    elif words[0] == "hang":\n        hang()\n    elif words[0] == "end":',
         )
         script += "\n\ndef hang():\n    while True:\n        pass\n"
-        proxy = await self.start(script=script, arguments=["--set", "worker_timeout=2s"])
+        proxy = await self.start(script=script, arguments=["--set", "worker_timeout=6s"])
         clients = await self.one_each(proxy)
         old = (await clients[1].ask("/"))["process"]
         hanging = clients[1].ask("/hang")
         with self.assertRaises(ConnectionError):
             await hanging
         await proxy.process.until(lambda p: b"serves" in p.err)
-        self.assertIn(f"worker 1 (process {old}) has not answered for 2 s", proxy.log)
-        self.assertIn(f"worker 1 (process {old}) did not answer for 2 s and was killed", proxy.log)
+        self.assertIn(f"worker 1 (process {old}) has not answered for 6 s", proxy.log)
+        self.assertIn(f"worker 1 (process {old}) did not answer for 6 s and was killed", proxy.log)
         # Where it was, it has told.
         self.assertRegex(proxy.log, r'script\.py", line \d+ in hang')
         await clients[2].ask("/")
