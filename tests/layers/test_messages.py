@@ -11,6 +11,7 @@ from interceptor import layers
 from interceptor.errors import ModeError
 from interceptor.testing import EventRecorder, MemoryClient, MemoryOrigin, MemoryProxy
 from tests.layers.linecodec import LineCodec, LineLayer, Lines
+from tests.layers.linecontract import LineContract
 
 
 class LayerTestCase(SynchronousTestCase):
@@ -267,7 +268,9 @@ class HookTests(LayerTestCase):
         self.assertEqual(recorder.names, names)
 
 
-class FaultTests(LayerTestCase):
+class FaultTests(LineContract, LayerTestCase):
+    word = "line"
+
     def error(self, recorder: EventRecorder) -> str:
         (flow,) = recorder.arguments("line_error")
         code: str = flow.error.code
@@ -313,18 +316,6 @@ class FaultTests(LayerTestCase):
         proxy.advance(2)
         self.assertEqual(self.error(recorder), "message-timeout")
 
-    def test_silence_on_both_sides(self) -> None:
-        recorder = EventRecorder("line_error", "line_end")
-        proxy = self.proxy(recorder, tunnel_idle_timeout=10)
-        self.client.send(b"one\n")
-        proxy.advance(9)
-        self.origin.send(b"two\n")
-        proxy.advance(9)
-        self.assertEqual(recorder.names, [])
-        proxy.advance(10)
-        self.assertEqual(recorder.names, ["line_end"])
-        self.assertTrue(self.client.closed)
-
     def test_no_server(self) -> None:
         recorder = EventRecorder("line_error")
         proxy = self.proxy(recorder)
@@ -332,13 +323,6 @@ class FaultTests(LayerTestCase):
         self.client.send(b"one\n")
         self.assertEqual(self.error(recorder), "connect-refused")
         self.assertEqual(self.client.received, b"error connect-refused\n")
-
-    def test_a_reset_server(self) -> None:
-        recorder = EventRecorder("line_error")
-        self.proxy(recorder)
-        self.client.send(b"one\n")
-        self.origin.abort()
-        self.assertEqual(self.error(recorder), "server-reset")
 
     def test_a_reset_client(self) -> None:
         recorder = EventRecorder("line_error")

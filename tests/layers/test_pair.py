@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer, ITCPTransport
+from twisted.internet.interfaces import IHalfCloseableProtocol, ITCPTransport
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.ssl import DefaultOpenSSLContextFactory
 from twisted.protocols import amp
@@ -19,6 +19,8 @@ from interceptor import layers
 from interceptor.net.memory import RecorderFactory
 from interceptor.net.memorytls import client_context, origin_authority
 from interceptor.testing import PROXY_ADDRESS, EventRecorder, MemoryProxy
+from tests.layers.linecontract import LineContract
+from tests.net.producers import NotingProducer
 
 
 class Half(LineReceiver):
@@ -100,7 +102,9 @@ class PairTestCase(SynchronousTestCase):
         return HalvesLayer.made[-1]
 
 
-class PairTests(PairTestCase):
+class PairTests(LineContract, PairTestCase):
+    word = "halves"
+
     def test_lines_are_passed_on(self) -> None:
         recorder = EventRecorder("halves_start", "serverconnect", "halves_message", "halves_end")
         self.proxy(recorder)
@@ -177,14 +181,6 @@ class PairTests(PairTestCase):
         self.assertIsNotNone(self.layer.upstream.lost)
         self.assertIsNotNone(self.layer.downstream.lost)
 
-    def test_a_reset(self) -> None:
-        recorder = EventRecorder("halves_error")
-        self.proxy(recorder)
-        self.client.send(b"one\n")
-        self.origin.abort()
-        self.assertEqual(recorder.arguments("halves_error")[0].error.code, "server-reset")
-        self.assertTrue(self.client.closed)
-
     def test_no_server(self) -> None:
         recorder = EventRecorder("halves_error", "halves_end")
         proxy = self.proxy(recorder)
@@ -214,17 +210,6 @@ class PairTests(PairTestCase):
         self.proxy(recorder)
         self.client.send(b"one\n")
         self.assertEqual(recorder.arguments("halves_error")[0].error.code, "no-protocol")
-
-    def test_silence_on_both_sides(self) -> None:
-        recorder = EventRecorder("halves_error", "halves_end")
-        proxy = self.proxy(recorder, tunnel_idle_timeout=10)
-        self.client.send(b"one\n")
-        proxy.advance(9)
-        self.origin.send(b"two\n")
-        proxy.advance(9)
-        self.assertEqual(recorder.names, [])
-        proxy.advance(10)
-        self.assertEqual((recorder.names, self.client.closed), (["halves_end"], True))
 
     def test_tls_on_both_legs(self) -> None:
         recorder = EventRecorder("halves_message", "tls_established")
@@ -344,21 +329,6 @@ class Pieces:
         self.stopped = True
 
 
-@implementer(IPushProducer)
-class Pushing:
-    def __init__(self) -> None:
-        self.calls: list[str] = []
-
-    def pauseProducing(self) -> None:
-        self.calls.append("pause")
-
-    def resumeProducing(self) -> None:
-        self.calls.append("resume")
-
-    def stopProducing(self) -> None:
-        self.calls.append("stop")
-
-
 class TransportTests(PairTestCase):
     kind = BareLayer
 
@@ -414,7 +384,7 @@ class TransportTests(PairTestCase):
 
     def test_push_producers(self) -> None:
         proxy = self.start()
-        producer = Pushing()
+        producer = NotingProducer()
         self.up.registerProducer(producer, True)
         self.assertRaises(RuntimeError, self.up.registerProducer, producer, True)
         self.origin.connections[0].transport.pauseProducing()

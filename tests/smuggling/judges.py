@@ -8,19 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, Literal
-
-from twisted.internet.error import ConnectionDone
-from twisted.internet.task import Clock
-from twisted.internet.testing import StringTransport
-from twisted.python.failure import Failure
-from twisted.web.http import HTTPChannel
-from twisted.web.http import Request as TwistedRequest
+from typing import Literal
 
 from interceptor.wire.http1 import HTTP1Limits, HTTP1ServerCodec
 from tests.wire.feeding import Message, pull
 from tests.wire.otherparsers import MISSING as MISSING
-from tests.wire.otherparsers import HTTPToolsRecorder, Read, h11, httptools
+from tests.wire.otherparsers import HTTPToolsRecorder, Read, h11, httptools, twisted_reads
 
 Verdict = list[Read | None]
 """The messages in order; None where the judge read no further."""
@@ -75,23 +68,8 @@ def by_httptools(data: bytes) -> Verdict:
 def by_twisted(data: bytes) -> Verdict:
     """The requests that Twisted's server reads."""
     found: Verdict = []
-
-    class Recorded(TwistedRequest):
-        def process(self) -> None:
-            content: Any = self.content
-            found.append((self.method, self.uri, content.read()))
-            self.setHeader(b"Content-Length", b"0")
-            self.finish()
-
-    channel: Any = HTTPChannel()
-    channel.requestFactory = Recorded
-    channel.callLater = Clock().callLater
-    transport = StringTransport()
-    channel.makeConnection(transport)
-    channel.dataReceived(data)
-    if b"HTTP/1.1 400" in transport.value() or transport.disconnecting:
+    if twisted_reads(data, found):
         found.append(None)
-    channel.connectionLost(Failure(ConnectionDone()))
     return found
 
 

@@ -5,6 +5,13 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from twisted.web.http import HTTPChannel
+from twisted.web.http import Request as TwistedRequest
+
 h11: Any
 httptools: Any
 MISSING: str | None = None
@@ -38,3 +45,24 @@ class HTTPToolsRecorder:
 
     def on_message_complete(self) -> None:
         self.found.append((self.parser.get_method(), self.first, self.body))
+
+
+def twisted_reads(data: bytes, found: list[Any]) -> bool:
+    """Add the requests that Twisted's server reads; return whether it refused to read on."""
+
+    class Recorded(TwistedRequest):
+        def process(self) -> None:
+            content: Any = self.content
+            found.append((self.method, self.uri, content.read()))
+            self.setHeader(b"Content-Length", b"0")
+            self.finish()
+
+    channel: Any = HTTPChannel()
+    channel.requestFactory = Recorded
+    channel.callLater = Clock().callLater
+    transport = StringTransport()
+    channel.makeConnection(transport)
+    channel.dataReceived(data)
+    refused = b"HTTP/1.1 400" in transport.value() or transport.disconnecting
+    channel.connectionLost(Failure(ConnectionDone()))
+    return refused

@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from twisted.internet.error import ConnectionDone
-from twisted.internet.task import Clock
-from twisted.internet.testing import StringTransport
-from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
-from twisted.web.http import HTTPChannel
-from twisted.web.http import Request as TwistedRequest
 
 from interceptor.errors import LocalProtocolError
 from interceptor.model.headers import Headers
@@ -20,7 +12,7 @@ from interceptor.model.http import Request, Response
 from interceptor.wire.framing import Mode
 from interceptor.wire.http1 import HTTP1ClientCodec, HTTP1Limits, HTTP1ServerCodec
 from tests.wire.feeding import Message, client_codec, feed, head, read_request, read_response
-from tests.wire.otherparsers import MISSING, HTTPToolsRecorder, Read, h11, httptools
+from tests.wire.otherparsers import MISSING, HTTPToolsRecorder, Read, h11, httptools, twisted_reads
 from tests.wire.test_http1_requests import BAD_CHUNKS, BAD_TRAILERS, REFUSED
 
 _FEW = settings(
@@ -66,20 +58,7 @@ def by_httptools(data: bytes) -> list[Read]:
 def by_twisted(data: bytes) -> list[Read]:
     """The requests that Twisted's server reads."""
     found: list[Read] = []
-
-    class Recorded(TwistedRequest):
-        def process(self) -> None:
-            content: Any = self.content
-            found.append((self.method, self.uri, content.read()))
-            self.setHeader(b"Content-Length", b"0")
-            self.finish()
-
-    channel: Any = HTTPChannel()
-    channel.requestFactory = Recorded
-    channel.callLater = Clock().callLater
-    channel.makeConnection(StringTransport())
-    channel.dataReceived(data)
-    channel.connectionLost(Failure(ConnectionDone()))
+    twisted_reads(data, found)
     return found
 
 
