@@ -6,6 +6,7 @@ import re
 import shlex
 import textwrap
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 import click
 from twisted.trial.unittest import SynchronousTestCase
@@ -91,6 +92,9 @@ class SessionTests(SynchronousTestCase):
                 self.check_run(words[words.index("interceptor") :])
             elif program == "make":
                 self.assertIn(f"\n{words[1]}:", (CHECKOUT / "Makefile").read_text())
+            elif program == ".venv/bin/python":
+                self.assertEqual(words[1], "-m")
+                self.assertIsNotNone(find_spec(words[2]), words)
             else:
                 self.assertIn(program, ("curl", "mv", "openssl", "psql", "redis-cli", "trial"))
         self.assertTrue(seen >= {"interceptor", "twistd", "curl", "make"})
