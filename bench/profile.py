@@ -51,6 +51,8 @@ _PARTS: Final = (
     ("reactor, transports", "twisted/internet/"),
     ("reactor, transports", "interceptor/net/reactor.py"),
     ("reactor, transports", "interceptor/net/directwrite.py"),
+    ("reactor, transports", "interceptor/net/dial.py"),
+    ("reactor, transports", "interceptor/net/directclose.py"),
     ("TLS", "interceptor/net/tls"),
     ("TLS", "interceptor/net/handshakes.py"),
     ("TLS", "interceptor/layers/servertls.py"),
@@ -72,7 +74,7 @@ _SYSTEM_CALL: Final = re.compile(
 )
 _CALLERS: Final = re.compile(
     r"twisted/internet/(tcp|epollreactor|posixbase|fdesc|udp)\.py"
-    r"|interceptor/net/(reactor|directwrite)\.py"
+    r"|interceptor/net/(reactor|directwrite|dial)\.py"
 )
 
 Frame = tuple[str, str, int]

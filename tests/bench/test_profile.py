@@ -16,7 +16,7 @@ from bench.errors import BenchError
 from bench.processes import ROOT
 from bench.profile import KERNEL, PATHS, Frame, Profile, parser, part_of, system_call, table
 from bench.sampling import Sampler
-from interceptor.net import directwrite, reactor
+from interceptor.net import dial, directwrite, reactor
 
 CODEC: Frame = ("interceptor/wire/httphead.py", "parse_fields", 60)
 
@@ -63,17 +63,19 @@ class PartTests(SynchronousTestCase):
             (epollreactor, "self._poller.modify("),
             (reactor, "self._poller.poll(-1"),
             (directwrite, "send(data)"),
+            (dial, "self.socket.connect_ex("),
         ):
             frame = frame_at(module, text)
             self.assertEqual(part_of([("twisted/python/util.py", "f", 1), frame])[0], KERNEL)
             found[text] = system_call(frame)
-        self.assertEqual(list(found.values()), ["recv", "send", "poll", "modify", "poll", "send"])
+        wanted = ["recv", "send", "poll", "modify", "poll", "send", "connect_ex"]
+        self.assertEqual(list(found.values()), wanted)
 
     def test_lines_beside_them_are_not(self) -> None:
         for module, text in (
             (abstract, "def registerProducer("),
             (reactor, "for fd, event in events"),
-            (directwrite, "usual(data)"),
+            (directwrite, "transport.write(data)"),
         ):
             self.assertEqual(part_of([frame_at(module, text)])[0], "reactor, transports")
 
