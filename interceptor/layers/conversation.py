@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
@@ -32,6 +33,8 @@ class Conversation(FlowTelling):
 
     log = Logger()
 
+    bytes_of = attrgetter("raw")
+    overhead = _OVERHEAD
     flow: MessageFlow
     _hooks: HookBus
 
@@ -89,9 +92,6 @@ class Conversation(FlowTelling):
     async def _pause(self) -> None:
         self._waits()
         await super()._pause()
-
-    def _size_of(self, message: Message) -> int:
-        return len(message.raw) + _OVERHEAD
 
     # The flow's control
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from twisted.internet.defer import Deferred
@@ -105,20 +106,6 @@ class Holding(FlowSteering):
         """Whether somebody has intercepted the flow."""
         return bool(self.flow.intercepted) and not self._over
 
-    def _asked(self, fire: Any, go_on: Callable[[], object]) -> bool:
-        """Run an event's hooks, and say whether to go on.
-
-        Where that has to wait ``go_on`` is called later, unless they end the exchange.
-        """
-        try:
-            waiting = fire(self.flow)
-        except HookFailed as error:
-            self._fail(error)
-            return False
-        if waiting is not None or self.flow.intercepted:
-            return self._wait(waiting, go_on) and not self._over
-        return not self._over
-
     def _wait(self, waiting: Deferred[Any] | None, go_on: Callable[[], object]) -> bool:
         """Wait for hooks, and for who has intercepted the flow, and then call ``go_on``.
 
@@ -168,6 +155,8 @@ class FlowTelling(FlowSteering):
 
     environment: Environment
     events: str
+    bytes_of: ClassVar[attrgetter[bytes]] = attrgetter("content")
+    """Returns what a message holds. Written in C, and called for each."""
     overhead: ClassVar[int] = 0
     """Bytes that a message costs besides what it holds, about."""
 
@@ -191,32 +180,17 @@ class FlowTelling(FlowSteering):
         """Keep a message in the flow, and let go of the oldest above ``body_memory_limit``."""
         flow = self.flow
         messages = flow.messages
-        messages.insert(len(messages) - before_latest, message)
-        self._kept += self._size_of(message)
-        if self._kept > self._room:
-            self._make_room()
-
-    def _make_room(self) -> None:
-        """Have more room for what is kept, or keep less: the latest message in any case."""
-        flow = self.flow
-        messages = flow.messages
-        holding = self._holding
-        if holding is None:
-            holding = self._holding = Account(self.environment.buffer_memory)
-        limit = self.environment.settings.body_memory_limit
-        room = holding.room(self._kept, limit)
-        while self._kept > room and len(messages) > 1:
-            self._kept -= self._size_of(messages.pop(0))
-            flow.forgotten += 1
-        if self._kept > room:
-            # Larger than what may be kept, for as long as it is the latest.
-            holding.update(self._kept)
-            self._room = 0
+        if before_latest:
+            messages.insert(len(messages) - 1, message)
         else:
-            self._room = holding.room(self._kept, limit)
-
-    def _size_of(self, message: Any) -> int:
-        return len(message.content) + self.overhead
+            messages.append(message)
+        bytes_of, overhead = self.bytes_of, self.overhead
+        kept = self._kept + len(bytes_of(message)) + overhead
+        limit = self.environment.settings.body_memory_limit
+        while kept > limit and len(messages) > 1:
+            kept -= len(bytes_of(messages.pop(0))) + overhead
+            flow.forgotten += 1
+        self._kept = kept
 
     def _tell_end(self, error: Exception | None) -> None:
         """Fire ``NAME_error`` where there is an ``error``, and ``NAME_end``: the flow is over."""

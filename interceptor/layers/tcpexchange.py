@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.error import ConnectionDone
 from twisted.logger import Logger
 
-from interceptor.errors import InterceptorError
+from interceptor.errors import HookFailed, InterceptorError
 from interceptor.layers.failures import client_gone
 from interceptor.layers.flowcontrol import FlowTelling, Holding
 from interceptor.layers.joint import (
@@ -160,15 +161,24 @@ class TCPExchange(Joint, Holding, FlowTelling):
         message = self._shown = TCPMessage(relay.from_client, data, time.time())
         self.keep(message)
         fire = self._hooks.tcp_message
-
-        def go_on() -> None:
-            self._told(relay, message)
-            self._go_on()
-
-        if fire is not None and not self._asked(fire, go_on):
+        if fire is not None:
+            # Written out, because it is paid for all that passes.
+            try:
+                waiting = fire(self.flow)
+            except HookFailed as error:
+                self._fail(error)
+                return False
+            later = waiting is not None or self.flow.intercepted
+            if later and not self._wait(waiting, partial(self._told_later, relay, message)):
+                return False
+        if self._over:
             return False
         self._told(relay, message)
         return True
+
+    def _told_later(self, relay: JointRelay, message: TCPMessage) -> None:
+        self._told(relay, message)
+        self._go_on()
 
     def _wait(self, waiting: Deferred[Any] | None, go_on: Callable[[], object]) -> bool:
         for side in self._sides:

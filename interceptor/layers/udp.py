@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from interceptor.errors import HookFailed
 from interceptor.interfaces import IDatagramReceiver
 from interceptor.layers.datagrams import DatagramListener, ServerChannel
 from interceptor.layers.failures import KilledError
@@ -151,15 +153,20 @@ class UDPExchange(Holding, FlowTelling):
             self.keep(message)
         if fire is not None and not message.injected:
             was_empty = not message.content
-
-            def go_on() -> None:
-                self._forward(message, was_empty)
-                self._go_on()
-
-            if not self._asked(fire, go_on):
+            try:
+                waiting = fire(self.flow)
+            except HookFailed as error:
+                self._fail(error)
+                return False
+            later = waiting is not None or self.flow.intercepted
+            if later and not self._wait(waiting, partial(self._forward_later, message, was_empty)):
                 return False
         self._forward(message, was_empty)
         return not self._over
+
+    def _forward_later(self, message: UDPMessage, was_empty: bool) -> None:
+        self._forward(message, was_empty)
+        self._go_on()
 
     def _forward(self, message: UDPMessage, was_empty: bool) -> None:
         """Pass on what hooks left of a datagram. One that was made empty is dropped."""
