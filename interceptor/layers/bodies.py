@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred
 
 from interceptor.errors import InterceptorError
-from interceptor.layers.bodylimits import SMALL_BODY
+from interceptor.layers.bodylimits import SMALL_BODY, MemoryFullError
 from interceptor.layers.failures import StreamCallableError, reset_error
 from interceptor.model.body import Body, SpoolError
 from interceptor.wire.httpevents import NEED_DATA, Data, EndOfMessage
@@ -160,6 +160,7 @@ class Relay:
         settings: Settings,
         attend: Callable[[], Awaitable[None]],
         clock: IReactorTime,
+        bounds: Callable[[], BodyBounds] | None = None,
     ) -> None:
         # How slowly the body may come; None lets its sender take its time.
         self.pace: Pace | None = None
@@ -173,6 +174,8 @@ class Relay:
         self._stored: Stored | None = None
         if settings.store_streamed_bodies:
             self._stored = Stored(settings.store_streamed_limit, settings.body_memory_limit)
+            if bounds is not None:
+                self._stored.count_in(bounds())
 
     @property
     def changes(self) -> bool:
@@ -284,12 +287,19 @@ class Relay:
 class Stored:
     """Keeps a copy of what streams by, up to a limit."""
 
-    __slots__ = ("_body", "_limit", "overflowed")
+    __slots__ = ("_body", "_bounds", "_counted", "_limit", "_memory_limit", "overflowed")
 
     def __init__(self, limit: int, memory_limit: int) -> None:
         self._limit = limit
+        self._memory_limit = memory_limit
         self._body = Body(memory_limit)
+        self._bounds: BodyBounds | None = None
+        self._counted = 0
         self.overflowed = False
+
+    def count_in(self, bounds: BodyBounds) -> None:
+        """Count what is kept in memory as that of gathered bodies."""
+        self._bounds = bounds
 
     def append(self, data: bytes) -> None:
         """Add a chunk, or what of it is within the limit."""
@@ -300,11 +310,24 @@ class Stored:
         if not data:
             return
         try:
+            if self._bounds is not None and not self._body.spooled:
+                self._count(self._bounds, self._body.length + len(data))
             self._body.append(data)
-        except SpoolError:
+        except (SpoolError, MemoryFullError):
             # For want of a copy nothing is held up.
             self.overflowed = True
             self._limit = 0
+
+    def _count(self, bounds: BodyBounds, length: int) -> None:
+        """Count that there are ``length`` bytes now, or see that they go to a file."""
+        if length <= SMALL_BODY:
+            return
+        if length <= self._memory_limit and bounds.take(length - self._counted):
+            self._counted = length
+            return
+        bounds.give_back(self._counted)
+        self._counted = 0
+        self._body.spool()
 
     def attach(self, message: Message, metadata: dict[str, Any], name: str) -> None:
         """Give the message its copy; an incomplete one is marked in the flow's metadata."""

@@ -20,6 +20,7 @@ from interceptor.wire.httpevents import NEED_DATA
 from interceptor.wire.sse import EventStreamParser, encode_event
 
 if TYPE_CHECKING:
+    from interceptor.layers.bodylimits import BodyBounds
     from interceptor.layers.environment import Environment, Settings
     from interceptor.model.flow import HTTPFlow
     from interceptor.model.http import Response
@@ -68,12 +69,13 @@ class EventRelay(Relay):
         settings: Settings,
         attend: Callable[[], Awaitable[None]],
         fire: Callable[..., Awaitable[None]],
+        bounds: Callable[[], BodyBounds],
         decoder: Decoder | None,
     ) -> None:
         """``fire`` runs an event's hooks; its second argument is called before anything waits."""
         response = flow.response
         assert response is not None
-        super().__init__(source, sink, response, settings, attend, environment.clock)
+        super().__init__(source, sink, response, settings, attend, environment.clock, bounds)
         self._flow = flow
         self._hooks: Any = environment.hooks
         self._fire = fire
@@ -253,6 +255,7 @@ def event_relay(
     settings: Settings,
     attend: Callable[[], Awaitable[None]],
     fire: Callable[..., Awaitable[None]],
+    bounds: Callable[[], BodyBounds],
 ) -> Relay | None:
     """Return what relays the response of ``flow`` event by event, before its head is sent.
 
@@ -279,4 +282,4 @@ def event_relay(
         return None
     if decoder is not None:
         flow.metadata["sse_decoded"] = response.headers.pop("content-encoding")
-    return EventRelay(source, sink, flow, environment, settings, attend, fire, decoder)
+    return EventRelay(source, sink, flow, environment, settings, attend, fire, bounds, decoder)

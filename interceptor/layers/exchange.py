@@ -379,7 +379,7 @@ class HTTPExchange(FlowSteering):
 
     def _relay(self, source: Any, sink: Any, message: Request | Response, attend: Any) -> Relay:
         clock = self._layer.context.environment.clock
-        return Relay(source, sink, message, self._settings, attend, clock)
+        return Relay(source, sink, message, self._settings, attend, clock, self._body_bounds)
 
     def _new_upload(self) -> Upload:
         proxy = self._layer.context.environment.proxy
@@ -523,8 +523,8 @@ class HTTPExchange(FlowSteering):
         if self._hooks.sse_event is not None:
             from interceptor.layers.eventstream import event_relay
 
-            way = (server, self._stream, self.flow, self._layer.context.environment)
-            relay = event_relay(*way, self._settings, self._attend_if_asked, self._fire)
+            way = (server, self._stream, self.flow, self._layer.context.environment, self._settings)
+            relay = event_relay(*way, self._attend_if_asked, self._fire, self._body_bounds)
         if relay is None:
             relay = self._relay(server, self._stream, head.response, self._attend_if_asked)
         if head.framing.length is not None and self._settings.response_body_rate:

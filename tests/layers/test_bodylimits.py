@@ -9,7 +9,7 @@ from interceptor.http import HTTPFlow, Response
 from interceptor.layers.bodylimits import SMALL_BODY
 from interceptor.model.body import Body
 from interceptor.testing import EventRecorder, MemoryProxy
-from tests.events.cases import OK, EventTestCase, post
+from tests.events.cases import OK, EventTestCase, Hooks, post
 
 SIZE = 20_000
 
@@ -87,6 +87,40 @@ class MemoryTests(EventTestCase):
         self.assertEqual(proxy.environment.body_memory.taken, 0)
         client.send(b"x")
         self.assertTrue(self.spooled(recorder.arguments("request")[0]))
+
+    def test_copies_of_what_streams_are_counted(self):
+        def stream(flow: HTTPFlow) -> None:
+            assert flow.response is not None
+            flow.response.stream = True
+
+        hooks = Hooks(responseheaders=stream)
+        bodies: list[Any] = []
+        recorder = EventRecorder(response=lambda flow: bodies.append(flow.response.body_object))
+        head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (2 * SIZE)
+        for total, spooled in ((3 * SIZE, False), (SIZE, True)):
+            for overflow in ("spool", "refuse"):
+                proxy = self.proxy(
+                    hooks,
+                    recorder,
+                    store_streamed_bodies=True,
+                    body_memory_total=total,
+                    body_memory_overflow=overflow,
+                )
+                origin, client = proxy.origin(), proxy.client()
+                client.send(post(0))
+                origin.send(head + b"y" * SIZE)
+                taken = 0 if spooled and total < SIZE else SIZE
+                self.assertEqual(proxy.environment.body_memory.taken, taken)
+                origin.send(b"y" * SIZE)
+                self.assertEqual(len(client.received), len(head) + 2 * SIZE)
+                self.assertEqual(proxy.environment.body_memory.taken, 0)
+                [body] = bodies
+                bodies.clear()
+                if spooled and overflow == "refuse":
+                    # For want of a copy nothing is held up.
+                    self.assertEqual(body.length, SIZE)
+                else:
+                    self.assertEqual((body.length, body.spooled), (2 * SIZE, spooled))
 
     def test_flows_that_fail_give_back(self):
         proxy, _ = self.start("request")
