@@ -28,6 +28,7 @@ from interceptor.model.connections import ServerConnection, format_address
 from interceptor.model.flow import Error, HTTPFlow
 from interceptor.model.headers import Headers
 from interceptor.model.http import Request
+from interceptor.wire.http1codec import WORTH_KEEPING
 
 if TYPE_CHECKING:
     from interceptor.interfaces import IServerStream
@@ -71,6 +72,9 @@ class HTTPLayer(Layer):
         self.mode_name = context.mode
         # By whom, and by which field, the connection's last request was let in.
         self._admitted: tuple[ProxyAuthentication, bytes] | None = None
+        # The last field block that was given another Host, that, and what became of the block: most
+        # requests on a connection have the same, and the codec hands out the same object then.
+        self._renamed: tuple[bytes, bytes, Headers] | None = None
         # Whether its requests are served beside each other.
         self._multiplexed = False
         # What a flow has before it is known where it goes: in a tunnel the server at its end, else
@@ -210,8 +214,22 @@ class HTTPLayer(Layer):
             if self.rewrite_host and not environment.settings.keep_host_header:
                 wanted = host_field(scheme, host, port)
                 if named != wanted:
-                    request.host_header = wanted
+                    self._rename(request, wanted)
         request.set_destination(scheme, host, port)
+
+    def _rename(self, request: Request, wanted: bytes) -> None:
+        """Let a request name the server that it goes to."""
+        raw = None if request.authority_bytes else request.headers.raw
+        known = self._renamed
+        if raw is not None and known is not None and known[0] is raw and known[1] == wanted:
+            request.headers = known[2].copy()
+            return
+        request.host_header = wanted
+        if raw is not None and len(raw) <= WORTH_KEEPING and not request.anomalies:
+            # With a block of their own they are checked and put together once.
+            headers = Headers.from_wire(request.headers.fields, bytes(request.headers))
+            self._renamed = (raw, wanted, headers)
+            request.headers = headers.copy()
 
     async def upgrade(self, exchange: HTTPExchange, server: Any) -> None:
         """Pass a 101 on, and leave both connections to whatever was agreed on."""
