@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol
 
 from interceptor.hooks.agreement import all_agreed, asking
 from interceptor.hooks.context import CURRENT, own_arguments
@@ -179,9 +179,11 @@ class HookBus(HookRules):
         if fire is None:
             return None
         if event not in PER_ADDON:
-            return cast("Deferred[None] | None", fire(None))
+            waiting: Deferred[None] | None = fire(None)
+            return waiting
         with own_arguments(listener.binding):
-            return cast("Deferred[None] | None", fire(None))
+            waiting = fire(None)
+            return waiting
 
     # -- the table --------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -158,7 +158,7 @@ class Installation:
         ``fallback`` is its name unless it states one.
         """
         name = self._free(name_of(addon, fallback))
-        policy = getattr(addon, "error_policy", None)
+        policy: Policy | None = getattr(addon, "error_policy", None)
         if policy is None:
             policy = parent.policy if parent is not None else None
         elif policy not in POLICIES:
@@ -170,7 +170,7 @@ class Installation:
             addon,
             name,
             binding,
-            policy=cast("Policy | None", policy),
+            policy=policy,
             observes_only=bool(getattr(addon, "observes_only", False)),
             owns=script.owns if script is not None else _owner_of(addon),
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import BuiltinFunctionType
-from typing import Any, Final, Literal, NamedTuple, cast
+from typing import Any, Final, Literal, NamedTuple
 
 from interceptor.hooks.context import Binding, ScriptLog
 from interceptor.hooks.statistics import HookRecord
@@ -55,7 +55,7 @@ def find_hook(addon: object, event: str) -> Callable[..., Any] | None:
 
     Classes, builtin functions and logs that happen to have an event's name are not hooks.
     """
-    hook = getattr(addon, event, None)
+    hook: Callable[..., Any] | None = getattr(addon, event, None)
     if not callable(hook) or isinstance(hook, (type, BuiltinFunctionType, ScriptLog)):
         return None
-    return cast("Callable[..., Any]", hook)
+    return hook

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from interceptor.layers.internal import Answer
     from interceptor.layers.proxyauth import ProxyAuthentication, Run
     from interceptor.model.options import Options
+    from interceptor.wire.framing import Mode
 
 
 class Unfinished(Protocol):
@@ -64,7 +65,7 @@ class Settings:
     sse_event_limit: int
     message_size_limit: int
     decode_limits: DecodeLimits
-    http_framing: str
+    http_framing: Mode
     head_size_limit: int
     header_count_limit: int
     keep_host_header: bool

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectionDone, ConnectionLost
@@ -23,7 +23,6 @@ from interceptor.net.gate import BACKLOG
 from interceptor.net.sides import LAST_CALL, SideProtocol
 from interceptor.net.unseen import ended_unseen
 from interceptor.wire.connectclient import refusal
-from interceptor.wire.framing import Mode
 from interceptor.wire.http1 import HTTP1ClientCodec, HTTP1Limits, HTTP1ServerCodec
 from interceptor.wire.httpevents import CONNECTION_CLOSED, NEED_DATA, ResponseHead
 
@@ -136,7 +135,7 @@ class HTTP1ServerProtocol(_HTTP1Protocol):
         self._settings = settings
         self.codec = HTTP1ServerCodec(
             _limits(settings.head_size_limit, settings.header_count_limit),
-            cast(Mode, settings.http_framing),
+            settings.http_framing,
         )
         self.in_exchange = False
         self.draining = False
@@ -306,6 +305,7 @@ class HTTP1ServerProtocol(_HTTP1Protocol):
 class HTTP1ClientProtocol(_HTTP1Protocol):
     """Sends one request after the other to a server, each on behalf of one exchange."""
 
+    side: ServerSide
     unprocessed = False
     shared: Literal[False] = False
 
@@ -330,7 +330,7 @@ class HTTP1ClientProtocol(_HTTP1Protocol):
         self._in_use = True
         self.codec = HTTP1ClientCodec(
             _limits(settings.head_size_limit, settings.header_count_limit),
-            cast(Mode, settings.http_framing),
+            settings.http_framing,
             "absolute" if self._forwarded else "origin",
             own_fields=next_hop_fields or (),
         )
@@ -463,7 +463,7 @@ class HTTP1ClientProtocol(_HTTP1Protocol):
         """Leave the side, and what came after the response's head, to another protocol."""
         self._in_use = False
         self.side.deadline.clear()
-        return cast("ServerSide", self.side), self.codec.take_rest()
+        return self.side, self.codec.take_rest()
 
     def release(self) -> None:
         side = self.side

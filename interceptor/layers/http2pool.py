@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import inf
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from twisted.internet.defer import Deferred, TimeoutError
 
@@ -13,7 +13,6 @@ from interceptor.layers.failures import ClientGoneError
 from interceptor.layers.http2client import HTTP2ClientProtocol, HTTP2ClientStream
 from interceptor.layers.http2connection import codec_limits
 from interceptor.layers.serverside import start
-from interceptor.wire.framing import Mode
 from interceptor.wire.http2client import HTTP2ClientCodec
 
 if TYPE_CHECKING:
@@ -136,7 +135,7 @@ class HTTP2Pool:
                     mirrored_window=settings.h2_window,
                     mirrored_connection_window=settings.h2_connection_window,
                 )
-        codec = HTTP2ClientCodec(limits, cast(Mode, settings.http_framing), mirror)
+        codec = HTTP2ClientCodec(limits, settings.http_framing, mirror)
         codec.assumed_streams = max(1, min(self._allowed.get(route, 100), 100))
         protocol = HTTP2ClientProtocol(side.server_conn, environment, settings, codec, self, route)
         protocol.window_shown = shown

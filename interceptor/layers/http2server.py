@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
@@ -18,7 +18,7 @@ from interceptor.layers.http2tunnel import StreamSession
 from interceptor.layers.task import Task
 from interceptor.model.headers import Headers
 from interceptor.model.http import Response
-from interceptor.wire.framing import Framing, Mode
+from interceptor.wire.framing import Framing
 from interceptor.wire.http2events import HTTP2RequestHead, PingAcknowledged
 from interceptor.wire.http2frames import (
     CANCEL,
@@ -205,7 +205,7 @@ class HTTP2ServerProtocol(HTTP2Protocol):
         settings = environment.settings
         super().__init__(environment, settings)
         self.layer = layer
-        self.codec = HTTP2ServerCodec(codec_limits(settings), cast(Mode, settings.http_framing))
+        self.codec = HTTP2ServerCodec(codec_limits(settings), settings.http_framing)
         self.draining = False
         # Whether a client that is to send nothing more knows of it.
         self._knows = False
