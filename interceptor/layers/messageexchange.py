@@ -218,6 +218,8 @@ class MessageExchange:
     def received(self, intake: _Intake, data: bytes) -> None:
         """Bytes have come."""
         self._talk.count(intake.from_client, len(data))
+        if not intake.from_client and self._client.held:
+            self._client.side.deadline.set(self._settings.read_timeout)
         self.codec.receive(data, intake.from_client)
         intake.count_held()
         if self.busy and len(self.codec.buffer(intake.from_client)) > _HIGH_WATER:
@@ -248,6 +250,10 @@ class MessageExchange:
 
     def timed_out(self, intake: _Intake) -> None:
         """A peer has sent nothing for as long as it may."""
+        if intake.held:
+            address = format_address(self._talk.flow.server_conn.address)
+            self._stop(UpstreamError(f"no answer from {address} in time", "read-timeout", 504))
+            return
         if intake.partial:
             who = "client" if intake.from_client else "server"
             self._stop(
@@ -358,6 +364,8 @@ class _Intake(SideProtocol):
         """Whether the peer has not yet taken what it was sent."""
         self.partial = False
         """Whether a part of a message has come, so that the rest is due."""
+        self.held = False
+        """Whether no more is read from the client before the server has answered."""
         self._queued: list[bytes] = []
         self._queued_size = 0
         self.holding = Account(exchange._context.environment.buffer_memory)
@@ -405,15 +413,21 @@ class _Intake(SideProtocol):
         codec = self._exchange.codec
         waiting = len(codec.buffer(self.from_client))
         holds = codec.holds(self.from_client)
-        if waiting > (_HIGH_WATER if receiver_is_full or holds else codec.limit):
+        full = waiting > (_HIGH_WATER if receiver_is_full or holds else codec.limit)
+        if full:
             self.side.reading.pause(BACKLOG)
         else:
             self.side.reading.resume(BACKLOG)
-        if receiver_is_full:
+        held = full and holds
+        partial = self.partial
+        if not receiver_is_full:
+            partial = not holds and codec.buffer(self.from_client).pending > 0
+        if held is self.held and partial is self.partial:
             return
-        partial = not holds and codec.buffer(self.from_client).pending > 0
-        if partial is not self.partial:
-            self.partial = partial
+        self.held, self.partial = held, partial
+        if held:
+            self.side.deadline.set(self._exchange._settings.read_timeout)
+        else:
             self.side.deadline.set(self._due_timeout if partial else self._idle_timeout)
 
     def caught_up(self, result: object) -> None:

@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from interceptor.errors import TLSError
+from interceptor.net.gate import PEER
 from interceptor.net.overtcp import OverTCP
 from interceptor.net.sides import Side, SideProtocol
 from interceptor.net.tlsfailures import TruncatedError, closed_error, failure_error, timeout_error
@@ -194,8 +195,10 @@ class TLSTransport(SideProtocol, OverTCP):
         del self.side
 
     def _below_full(self, full: bool) -> None:
-        if not full and self._telling_write_end:
-            self._tell_write_end()
+        if not full:
+            self.side.reading.resume(PEER)
+            if self._telling_write_end:
+                self._tell_write_end()
         producer = self._producer
         if producer is None:
             return
@@ -295,7 +298,9 @@ class TLSTransport(SideProtocol, OverTCP):
         except SSL.WantReadError:
             self._due = 0
             # Whatever was no plaintext may have asked for an answer: a new key, a new handshake.
-            self._flush()
+            if self._flush() and self.side.writing.paused:
+                # Who does not listen is not listened to.
+                self.side.reading.pause(PEER)
             if self._unsent:
                 self._send_unsent()
         except SSL.ZeroReturnError:

@@ -121,7 +121,7 @@ class HTTP1ServerCodec(HTTP1Codec):
         match = _REQUEST_LINE.match(head, start)
         has_fragment = match is None
         if match is None:
-            match = self._match_with_fragment(head, start)
+            match = self._match_with_fragment(head, start, end)
         method, target, version = match.groups()
         if version != b"HTTP/1.1" and version != b"HTTP/1.0":
             # RFC 9110 section 2.5: a higher minor version is read as the highest one known.
@@ -207,12 +207,15 @@ class HTTP1ServerCodec(HTTP1Codec):
         self._close = not framing.keep_alive
         return RequestHead(request, framing, self._begin_body(request, framing))
 
-    def _match_with_fragment(self, head: bytes, start: int) -> re.Match[bytes]:
+    def _match_with_fragment(self, head: bytes, start: int, end: int) -> re.Match[bytes]:
         """Match a request line whose target has a fragment, which no form of target has.
 
         RFC 9112 section 3.2. A fragment is the client's own; servers differ in what they make of
         one, and filters would see another path than they do.
         """
+        if head.count(b"\n", start, end) != head.count(b"\r\n", start, end):
+            # It would have been told before, had the head come in pieces.
+            raise self._malformed("a line of the head ends in a bare LF")
         match = _LINE_WITH_FRAGMENT.match(head, start)
         if match is None:
             raise self._bad_request_line(head, start)

@@ -13,7 +13,7 @@ _GSS_REQUEST: Final = b"\x00\x00\x00\x08\x04\xd2\x16\x30"
 
 _MYSQL_PACKET: Final = 1024
 """Bytes of the packets at the beginning of MySQL, at most: there are names in them, no data."""
-_PROTOCOL_10: Final = 10
+_PROTOCOL_10: Final = b"\x0a"
 _CLIENT_SSL: Final = 0x0800
 
 _START_TLS: Final = b"1.3.6.1.4.1.1466.20037"
@@ -94,7 +94,7 @@ class MySQL(Speech):
         version = greeting.find(b"\0")
         capabilities = greeting[version + 14 : version + 16]
         if (
-            greeting[0] != _PROTOCOL_10
+            greeting[:1] != _PROTOCOL_10
             or version < 0
             or not int.from_bytes(capabilities, "little") & _CLIENT_SSL
         ):

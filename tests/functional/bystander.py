@@ -96,11 +96,11 @@ def main() -> None:
     signal.signal(signal.SIGTERM, stop)
     bystander.ask()
     print("ready", flush=True)
-    served, slowest = 0, 0.0
+    served, slowest = 1, bystander.ask()
     while not bystander.stopped:
+        time.sleep(_PAUSE)
         slowest = max(slowest, bystander.ask())
         served += 1
-        time.sleep(_PAUSE)
     print(json.dumps({"served": served, "slowest": slowest}))
 
 

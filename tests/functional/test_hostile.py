@@ -39,7 +39,7 @@ def request(flow):
 """
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 BODY = b"5\r\nhello\r\n5;name=value\r\nworld\r\n0\r\nX-Trailer: 1\r\n\r\n"
-PATIENCE = 5.0
+PATIENCE = 15.0
 MIB = 1 << 20
 
 

@@ -168,6 +168,10 @@ class UnansweredTests(SynchronousTestCase):
             client.send(data)
             count += len(data)
         self.assertLess(count, 64 << 20)
+        # The server is given up in the end.
+        proxy.advance(61)
+        proxy.advance(61)
+        self.assertTrue(client.closed)
 
     def test_commands(self) -> None:
         self.check("reverse:smtp://example.test:25", b"220 hello\r\n", b"NOOP\r\n" * 10_000)
