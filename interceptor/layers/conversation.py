@@ -78,7 +78,13 @@ class Conversation(FlowTelling):
         The caller waits for one message before it tells of the next.
         """
         self.keep(message)
-        await self._call_hooks(self._fire(message))
+        fire = self._fire(message)
+        # Written out, because it is paid for every message.
+        if fire is not None:
+            waiting = fire(self.flow)
+            if waiting is not None:
+                self._waits()
+                await waiting
         if self.flow.intercepted or self.flow.killed:
             await self._heed()
 
