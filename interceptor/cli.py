@@ -373,6 +373,9 @@ class Foreground:
 
         Raises what kept the service, or the command, from starting.
         """
+        from interceptor.net.steadytime import keep_steady_time
+
+        keep_steady_time(self._reactor)
         self._reactor.callWhenRunning(self._start)
         self._reactor.addSystemEventTrigger("before", "shutdown", self._service.stopService)
         self._reactor.run()

@@ -187,9 +187,11 @@ def makeService(options: Options) -> IService:
 
     from interceptor.garbage import settle
     from interceptor.net.descriptors import raise_descriptor_limit
+    from interceptor.net.steadytime import keep_steady_time
     from interceptor.reloading import Reloader
 
     raise_descriptor_limit()
+    keep_steady_time(reactor)
     proxy: Any
     if options.proxy_options.workers > 1:
         from interceptor.workers.supervisor import WorkersService

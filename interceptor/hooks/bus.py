@@ -238,8 +238,6 @@ class HookBus(HookRules):
                 started = clock()
                 try:
                     outcome = hook(argument)
-                except KeyboardInterrupt:
-                    raise
                 except BaseException as error:
                     outcome = Raised(error)
                 finally:

@@ -132,8 +132,6 @@ class _CoroutineRun:
             ended, value = self._step(result)
             if not ended:
                 ended, value = self._await(value)
-        except KeyboardInterrupt:
-            raise
         except BaseException:
             if not deferred.called:
                 deferred.errback(Failure())

@@ -99,8 +99,6 @@ class HookRun:
         started = perf_counter()
         try:
             return call.hook(self._argument)
-        except KeyboardInterrupt:
-            raise
         except BaseException as error:
             return Raised(error)
         finally:
@@ -118,8 +116,6 @@ class HookRun:
             coroutine = outcome if type(outcome) is CoroutineType else _awaiting(outcome)
             try:
                 outcome = self._start(call, coroutine)
-            except KeyboardInterrupt:
-                raise
             except BaseException as error:
                 outcome = Raised(error)
             if not isinstance(outcome, Deferred):

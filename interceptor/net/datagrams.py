@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred
@@ -64,7 +65,7 @@ class DatagramConnector:
         timeout: float,
         server: ServerConnection,
     ) -> IDatagramChannel:
-        server.timestamp_start = self._reactor.seconds()
+        server.timestamp_start = time.time()
         addresses = await self._resolve(address[0], timeout)
         channel = _Channel(self._reactor, self._guard, address, addresses, receiver, server)
         channel.mark = self.mark
@@ -125,7 +126,7 @@ class _Channel:
                 continue
             self._socket = made
             server = self._server
-            server.timestamp_tcp_setup = self._reactor.seconds()
+            server.timestamp_tcp_setup = time.time()
             server.ip_address = made.peer[:2]
             server.source_address = made.own[:2]
             self._reactor.addReader(made)

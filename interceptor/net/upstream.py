@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -117,7 +118,7 @@ class UpstreamConnector:
         host = address[0]
         started = self._reactor.seconds()
         if server_connection is not None:
-            server_connection.timestamp_start = started
+            server_connection.timestamp_start = time.time()
         connecting = _Connecting(
             self, address, protocol_factory, started + timeout, source_address, server_connection
         )
@@ -340,7 +341,7 @@ class _Connecting:
         disable_nagle(transport)
         server = self._server
         if server is not None:
-            server.timestamp_tcp_setup = self._connector._reactor.seconds()
+            server.timestamp_tcp_setup = time.time()
             server.ip_address = as_pair(transport.getPeer())
             server.source_address = as_pair(transport.getHost())
         return self.make_protocol()

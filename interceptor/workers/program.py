@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from interceptor.errors import InterceptorError
 from interceptor.hooks.shared import SharedMessage
 from interceptor.model.coreoptions import core_options
+from interceptor.net.steadytime import keep_steady_time
 from interceptor.workers.channel import Channel
 from interceptor.workers.claims import Given
 from interceptor.workers.process import CHANNEL
@@ -50,6 +51,7 @@ class Program:
 
     def run(self) -> None:
         """Run the reactor to the end."""
+        keep_steady_time(self._reactor)
         self._reactor.callWhenRunning(self._catch_signals)
         self._reactor.run()
 

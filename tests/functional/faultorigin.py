@@ -24,6 +24,9 @@ ACCEPT = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 PARTS = {
     b"ok": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
     b"none": b"",
+    b"events": b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+    b"Content-Length: 10\r\n\r\ndata: ok\n\n",
+    b"large": b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 1_000_000,
     b"head": b"HTTP/1.1 200 OK\r\nX-Half: ",
     b"length": b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + b"x" * 1000,
     b"chunked": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3e8\r\n" + b"x" * 1000,

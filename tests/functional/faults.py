@@ -38,6 +38,7 @@ KINDS = {
     "websocket": ("websocket_start", "websocket_end"),
     "tcp": ("tcp_start", "tcp_end"),
     "udp": ("udp_start", "udp_end"),
+    "protocol": ("protocol_start", "protocol_end"),
     "dns": ("dns_request", "dns_response", "dns_error"),
     "connection": ("clientconnect", "clientdisconnect"),
 }
@@ -86,11 +87,14 @@ def requestheaders(flow):
     note("requestheaders", flow)
 
 
-for each in ("request", "responseheaders", "websocket_start", "tcp_start", "udp_start"):
+BEGINNINGS = ("websocket_start", "tcp_start", "udp_start", "protocol_start")
+ENDS = (
+    *("response", "error", "websocket_end", "tcp_error", "tcp_end", "udp_error", "udp_end"),
+    *("dns_request", "dns_response", "dns_error", "protocol_error", "protocol_end"),
+)
+for each in ("request", "responseheaders", *BEGINNINGS):
     globals()[each] = lambda flow, event=each: note(event, flow)
-for each in ("response", "error", "websocket_end", "tcp_error", "tcp_end", "udp_error", "udp_end"):
-    globals()[each] = ends(each)
-for each in ("dns_request", "dns_response", "dns_error"):
+for each in ENDS:
     globals()[each] = ends(each)
 
 
@@ -430,16 +434,24 @@ class FaultCase(PKITestCase, HostileTestCase):
         return FaultOrigin(process, *map(int, words))
 
     async def start_faulty(
-        self, *modes: str, script: str = "", arguments: Sequence[str] = (), **options: str
+        self,
+        *modes: str,
+        script: str = "",
+        arguments: Sequence[str] = (),
+        tracebacks: bool = False,
+        inside: Sequence[str] = (),
+        **options: str,
     ) -> ProxyProcess:
         """Start a proxy that keeps accounts, with a script besides if there is one."""
         scripts = [f"{self.ledger} {self.directory / 'accounts'}"]
         if script:
-            scripts.insert(0, str(self.write("script.py", script)))
+            scripts.append(str(self.write("script.py", script)))
         words = [*arguments]
         for name, value in options.items():
             words += ["--set", f"{name}={value}"]
-        return await self.start_tls_proxy(*modes, scripts=scripts, arguments=words)
+        return await self.start_tls_proxy(
+            *modes, scripts=scripts, arguments=words, tracebacks=tracebacks, inside=inside
+        )
 
     async def state(self, port: int) -> dict[str, Any]:
         """Ask a proxy what it holds, over a connection that is no part of that."""

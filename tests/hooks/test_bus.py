@@ -267,12 +267,19 @@ class ErrorTests(HookTestCase):
         self.assertIsNone(bus.request(None))
         self.assertIn("SystemExit", self.messages.texts[0])
 
-    def test_keyboard_interrupt_passes(self) -> None:
+    def test_keyboard_interrupt_is_an_error_like_others(self) -> None:
+        """Who presses Control-C sends a signal, which is the program's affair and not a hook's."""
+
         def interrupted(flow: object) -> None:
             raise KeyboardInterrupt
 
-        bus = self.bus_of(Hook(interrupted))
-        self.assertRaises(KeyboardInterrupt, bus.request, None)
+        async def later(flow: object) -> None:
+            raise KeyboardInterrupt
+
+        bus = self.bus_of(Hook(interrupted), Hook(later))
+        assert bus.request is not None
+        self.assertIsNone(bus.request(None))
+        self.assertEqual(["KeyboardInterrupt" in text for text in self.messages.texts], [True] * 2)
 
     def test_value_that_may_not_be_returned_is_reported_once(self) -> None:
         async def late(flow: object) -> int:
