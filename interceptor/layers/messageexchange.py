@@ -217,6 +217,8 @@ class MessageExchange:
 
     def received(self, intake: _Intake, data: bytes) -> None:
         """Bytes have come."""
+        if self._task.done:
+            return
         self._talk.count(intake.from_client, len(data))
         if not intake.from_client and self._client.held:
             self._client.side.deadline.set(self._settings.read_timeout)
@@ -228,12 +230,16 @@ class MessageExchange:
 
     def ended(self, intake: _Intake) -> None:
         """A peer will say no more."""
+        if self._task.done:
+            return
         intake.ended = True
         self.codec.receive_end(intake.from_client)
         self.wake()
 
     def lost(self, intake: _Intake, reason: Failure) -> None:
         """A connection is gone. What its peer has said before is still passed on."""
+        if self._task.done:
+            return
         clean = intake.ended or reason.check(ConnectionDone) is not None
         if intake.from_client:
             if clean and self._pass_ends_reached():
@@ -250,6 +256,8 @@ class MessageExchange:
 
     def timed_out(self, intake: _Intake) -> None:
         """A peer has sent nothing for as long as it may."""
+        if self._task.done:
+            return
         if intake.held:
             address = format_address(self._talk.flow.server_conn.address)
             self._stop(UpstreamError(f"no answer from {address} in time", "read-timeout", 504))
@@ -297,9 +305,6 @@ class MessageExchange:
         if self._replaced and error is None:
             self._hand_over()
             return
-        for from_client in (True, False):
-            # The connections may take a while to close.
-            self.codec.buffer(from_client).take_rest()
         timeout = self._settings.close_timeout
         client = self._context.session.side
         server = self._held if self._server is None else self._server.side
@@ -307,7 +312,7 @@ class MessageExchange:
             client.close(timeout)
             if server is not None:
                 server.close(timeout)
-            self._talk.end(None)
+            self._end(None)
             return
         if isinstance(error, KilledError) or not isinstance(error, InterceptorError):
             client.abort()
@@ -324,7 +329,15 @@ class MessageExchange:
         if server is not None:
             # It gets what was passed on before: whole messages.
             server.close(timeout)
-        self._talk.end(error if isinstance(error, Exception) else None)
+        self._end(error if isinstance(error, Exception) else None)
+
+    def _end(self, error: Exception | None) -> None:
+        # The connections may take a while to close, and what is left here waits for the garbage
+        # collector: that is not to be all that was said.
+        self.codec.close()
+        talk = self._talk
+        del self._talk
+        talk.end(error)
 
     def _hand_over(self) -> None:
         """Let another layer have the connections."""

@@ -128,6 +128,11 @@ class Unanswered(deque[M]):
         self._size -= self._sizes.popleft()
         return message
 
+    def clear(self) -> None:
+        super().clear()
+        self._sizes.clear()
+        self._size = 0
+
 
 class MessageCodec(ABC):
     """Reads and writes the messages of one connection, both directions of it.
@@ -202,6 +207,14 @@ class MessageCodec(ABC):
     def receive(self, data: bytes, from_client: bool) -> None:
         """Take in bytes of one peer."""
         self.buffer(from_client).append(data)
+
+    def close(self) -> None:
+        """Let go of all that is held: nothing more is read or written.
+
+        A codec that keeps messages drops those as well.
+        """
+        self._from_client = Buffer()
+        self._from_server = Buffer()
 
     def receive_end(self, from_client: bool) -> None:
         """One peer will send no more."""

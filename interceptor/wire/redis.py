@@ -102,6 +102,11 @@ class RedisCodec(MessageCodec):
         self._muted = False
         self._skipped = 0
 
+    def close(self) -> None:
+        super().close()
+        self._pending.clear()
+        self._readers.clear()
+
     def holds(self, from_client: bool) -> bool:
         return from_client and self._pending.full
 

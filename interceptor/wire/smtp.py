@@ -125,6 +125,10 @@ class SMTPCodec(MessageCodec):
         self._sender = ""
         self._recipients: list[str] = []
 
+    def close(self) -> None:
+        super().close()
+        self._pending.clear()
+
     def holds(self, from_client: bool) -> bool:
         return from_client and (self._turning is not None or self._pending.full)
 

@@ -1,8 +1,9 @@
 """A server, as a program, that leaves its answers unfinished, so that it can be killed in them.
 
 The arguments are the ports for HTTP/1, for HTTPS with HTTP/1 and HTTP/2, and for raw TCP, where it
-echoes; and a PEM file. Ports of 0 are free ones. It prints ``ready PORT PORT PORT``, and the path
-of each request on a line. The path says what is answered.
+echoes; a PEM file; and the address to listen on, if it is not loopback's. Ports of 0 are free ones.
+It prints ``ready PORT PORT PORT``, and the path of each request on a line. The path says what is
+answered.
 """
 
 from __future__ import annotations
@@ -181,18 +182,18 @@ class Contexts(ssl.DefaultOpenSSLContextFactory):
         context.set_alpn_select_callback(choose)
 
 
-def main(plain: str, tls: str, raw: str, pem_file: str) -> None:
+def main(plain: str, tls: str, raw: str, pem_file: str, address: str = "127.0.0.1") -> None:
     """Serve until killed."""
     run: Any = reactor
     ports = [
-        run.listenTCP(int(plain), Factory.forProtocol(HTTP1), interface="127.0.0.1"),
+        run.listenTCP(int(plain), Factory.forProtocol(HTTP1), interface=address),
         run.listenSSL(
             int(tls),
             Factory.forProtocol(Negotiated),
             Contexts(pem_file, pem_file),
-            interface="127.0.0.1",
+            interface=address,
         ),
-        run.listenTCP(int(raw), Factory.forProtocol(Echo), interface="127.0.0.1"),
+        run.listenTCP(int(raw), Factory.forProtocol(Echo), interface=address),
     ]
     print("ready", *(port.getHost().port for port in ports), flush=True)
     run.run()

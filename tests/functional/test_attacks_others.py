@@ -218,7 +218,11 @@ class MessageTests(AttackCase):
         def redis_commands() -> None:
             unanswered(2, b"PING\r\n" * 20_000)
 
-        await self.withstood(proxy, smtp, what_follows_a_greeting, redis_commands)
+        def large_redis_commands() -> None:
+            unanswered(2, b"*2\r\n$4\r\nECHO\r\n$1000000\r\n" + bytes(1_000_000) + b"\r\n")
+
+        attacks = (smtp, what_follows_a_greeting, redis_commands, large_redis_commands)
+        await self.withstood(proxy, *attacks)
 
     async def test_events(self):
         class Streaming(Protocol):
