@@ -147,13 +147,12 @@ def written(result: Result) -> Written | None:
 def _held_against(
     bounds: tuple[Bound, ...], figures: Mapping[str, Figures], base: Figures | None
 ) -> list[tuple[Verdict, str]]:
-    """Return a verdict and its reason for each bound.
+    """Return a verdict and its reason for each bound, also for one about a peer that took no part.
 
-    One about a peer that took no part says nothing, as long as another one stands for it.
+    No other bound stands for that one: what was not measured was not kept.
     """
     judged = figures[JUDGED]
     outcomes = []
-    unmeasured = []
     for bound in bounds:
         if bound.other is not None:
             metric, value = bound.about, _compared(bound, judged, figures.get(bound.other))
@@ -162,11 +161,12 @@ def _held_against(
         else:
             metric, value = bound.metric, judged.value(bound.metric)
         if value is None:
-            unmeasured.append(f"{bound.about} was not measured, expected {bound}")
+            text = f"{JUDGED}: {bound.about} was not measured, expected {bound}"
+            outcomes.append((Verdict.UNMEASURED, text))
             continue
         verdict = Verdict.PASS if bound.met_by(value) else Verdict.MISS
         outcomes.append((verdict, f"{JUDGED}: {metric} {value:.3g}, expected {bound}"))
-    return outcomes or [(Verdict.UNMEASURED, text) for text in unmeasured]
+    return outcomes
 
 
 def _compared(bound: Bound, judged: Figures, other: Figures | None) -> float | None:

@@ -158,14 +158,18 @@ class EvaluateTests(SynchronousTestCase):
         self.assertIs(result.verdict, Verdict.MISS)
         self.assertEqual(len(result.reasons), 2)
 
-    def test_a_peer_that_takes_no_part_is_not_missed_if_another_bound_stands_for_it(self) -> None:
+    def test_no_other_bound_stands_for_one_about_a_peer_that_takes_no_part(self) -> None:
         peer = Bound("requests_per_second", at_least=14, over="mitmdump")
-        found = {"relay": series(100), "interceptor": series(50)}
-        both = evaluate(WORKLOAD, found, Expectation((Bound("ratio", at_least=0.4), peer)))
-        self.assertIs(both.verdict, Verdict.PASS)
-        alone = evaluate(WORKLOAD, found, Expectation((peer,)))
-        self.assertIs(alone.verdict, Verdict.UNMEASURED)
-        self.assertIn("over mitmdump was not measured", alone.reasons[0])
+        for bounds in ((peer,), (Bound("ratio", at_least=0.4), peer)):
+            found = {"relay": series(100), "interceptor": series(50)}
+            result = evaluate(WORKLOAD, found, Expectation(bounds))
+            self.assertIs(result.verdict, Verdict.UNMEASURED)
+            self.assertEqual(len(result.reasons), len(bounds))
+            self.assertIn("over mitmdump was not measured", result.reasons[-1])
+            self.assertEqual(exit_status([result], True), EXIT_UNMEASURED)
+            self.assertEqual(exit_status([result], False), 0)
+            missed = evaluate(WORKLOAD, found | {"interceptor": series(10)}, Expectation(bounds))
+            self.assertIs(missed.verdict, Verdict.MISS if len(bounds) > 1 else Verdict.UNMEASURED)
 
 
 class FallTests(SynchronousTestCase):
