@@ -110,8 +110,13 @@ class Settings:
         """Take the snapshot; ``strain`` counts what decoding takes."""
         names = {field.name for field in fields(cls)} - {"decode_limits"}
         values: dict[str, Any] = {name: getattr(options, name) for name in names}
-        size, seconds = options.decoded_size_limit, options.decode_timeout
-        values["decode_limits"] = DecodeLimits(size, seconds or None, strain)
+        values["decode_limits"] = DecodeLimits(
+            options.decoded_size_limit,
+            options.decode_timeout or None,
+            options.decoded_ratio_limit,
+            options.decoded_ratio_free,
+            strain,
+        )
         return cls(**values)
 
 

@@ -19,10 +19,10 @@ DEFAULT_LIMIT: Final = 128 * 1024 * 1024
 """How many bytes a body may decode to unless told otherwise."""
 
 RATIO_LIMIT: Final = 1100
-"""How many times its coded size a body may become; what deflate can reach by itself is 1032."""
+"""How many times its coded size a body may become unless told otherwise; deflate reaches 1032."""
 
 RATIO_FREE: Final = 16 * 1024 * 1024
-"""How many decoded bytes are free of the bound on the ratio."""
+"""How many decoded bytes are free of the bound on the ratio unless told otherwise."""
 
 MAX_CODINGS: Final = 5
 """How many codings may lie on one body."""
@@ -72,11 +72,14 @@ class Strain:
 class DecodeLimits:
     """What removing the codings of one body may make, in bytes, and take, in CPU seconds.
 
+    Beyond ``ratio_free`` bytes it may make ``ratio`` times the coded size; 0 lets it make any.
     ``strain`` counts what it takes.
     """
 
     size: int = DEFAULT_LIMIT
     seconds: float | None = None
+    ratio: int = RATIO_LIMIT
+    ratio_free: int = RATIO_FREE
     strain: Strain | None = field(default=None, compare=False)
 
 
@@ -241,10 +244,13 @@ _FOREIGN = (zlib.error, brotli.error, zstandard.ZstdError, MemoryError)
 class _Bounded:
     """One stage with its bounds: it refuses before more than one step too much is held."""
 
-    def __init__(self, coding: str, limit: int, per_feed: bool, work: Work) -> None:
+    def __init__(self, coding: str, limits: DecodeLimits, per_feed: bool, work: Work) -> None:
         self._work = work
         self._coding = coding
-        self._limit = limit
+        self._limit = limits.size
+        self._ratio = limits.ratio
+        # Nothing is beyond the limit that could have too high a ratio.
+        self._free = limits.ratio_free if limits.ratio else limits.size
         self._per_feed = per_feed
         self._stage = _STAGES[coding]()
         self._taken = 0
@@ -280,9 +286,9 @@ class _Bounded:
                 f"the body decodes from {self._coding} to more than {self._limit} bytes",
                 "content-too-large",
             )
-        if self._given > RATIO_FREE and self._given > self._taken * RATIO_LIMIT:
+        if self._given > self._free and self._given > self._taken * self._ratio:
             raise DecodeError(
-                f"the body decodes from {self._coding} to more than {RATIO_LIMIT} times its size",
+                f"the body decodes from {self._coding} to more than {self._ratio} times its size",
                 "content-too-large",
             )
         self._out.append(data)
@@ -321,10 +327,11 @@ class Decoder:
     """Removes content codings from a body that comes in pieces.
 
     ``coding`` is the value of a Content-Encoding: codings in the order in which they were applied.
-    ``limit`` bounds the decoded size in bytes, of every coding; with ``per_feed`` what comes of one
-    call of `feed`, for a body that may go on for ever. ``seconds`` bounds the processor time that
-    all of it may take. Raises `DecodeError`, from here and from both methods, with code
-    ``content-damaged``, ``content-too-large``, ``content-too-slow``, ``content-coding-unknown`` or
+    ``limits`` bound the decoded size, of every coding, and the processor time that all of it may
+    take; a number is a size in bytes, and ``seconds`` the time beside it. With ``per_feed`` the
+    size is that of what comes of one call of `feed`, for a body that may go on for ever. Raises
+    `DecodeError`, from here and from both methods, with code ``content-damaged``,
+    ``content-too-large``, ``content-too-slow``, ``content-coding-unknown`` or
     ``content-codings-excessive``; the decoder is of no use then.
     """
 
@@ -333,14 +340,16 @@ class Decoder:
     def __init__(
         self,
         coding: str,
-        limit: int = DEFAULT_LIMIT,
+        limits: int | DecodeLimits = DEFAULT_LIMIT,
         *,
         per_feed: bool = False,
         seconds: float | None = None,
     ) -> None:
-        work = self._work = Work(seconds)
+        if not isinstance(limits, DecodeLimits):
+            limits = DecodeLimits(limits, seconds)
+        work = self._work = Work(limits.seconds)
         names = reversed(_checked(coding))
-        self._stages = [_Bounded(name, limit, per_feed, work) for name in names]
+        self._stages = [_Bounded(name, limits, per_feed, work) for name in names]
 
     def feed(self, data: bytes) -> bytes:
         """Take coded bytes and return what they decode to, which may be nothing yet."""
@@ -386,14 +395,14 @@ def _c_library() -> Any:
 def decode(
     data: bytes | Iterable[bytes],
     coding: str,
-    limit: int = DEFAULT_LIMIT,
+    limits: int | DecodeLimits = DEFAULT_LIMIT,
     seconds: float | None = None,
 ) -> bytes:
     """Return a whole body, given at once or in pieces, with its codings removed.
 
     An empty one stays empty. Arguments and errors are those of `Decoder`.
     """
-    decoder = Decoder(coding, limit, seconds=seconds)
+    decoder = Decoder(coding, limits, seconds=seconds)
     if isinstance(data, bytes):
         decoded = decoder.feed(data)
     else:

@@ -166,6 +166,20 @@ CORE_OPTIONS: Final[tuple[Option, ...]] = (
             "inflating a message of a WebSocket. Nobody else is served while that is done, unless "
             "a script has it done in a thread.",
         ),
+        Option(
+            "decoded_ratio_limit",
+            "int",
+            1100,
+            "How many times its coded size a body may become when a content coding is removed, "
+            "beyond decoded_ratio_free; 0 means any.",
+            minimum=0,
+        ),
+        size(
+            "decoded_ratio_free",
+            16 * _M,
+            "Decoded bytes of a body that decoded_ratio_limit does not look at; it is of use where "
+            "that is less than decoded_size_limit.",
+        ),
         duration(
             "decode_timeout",
             0.1,

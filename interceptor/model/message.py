@@ -147,7 +147,9 @@ class Message:
         if not coding:
             self.content_error = None
             return body.getvalue() if isinstance(body, Body) else body
-        limits = self.decode_limits if limit is None else DecodeLimits(limit)
+        limits = self.decode_limits
+        if limit is not None:
+            limits = replace(limits, size=limit, seconds=None)
         known = self._decoded
         if known is None or known[0] is not body or known[1] != coding:
             known = None
@@ -192,7 +194,7 @@ class Message:
             if isinstance(readable, Body):
                 return await elsewhere.run(readable.getvalue)
             return readable
-        limits = DecodeLimits(limit, _LONGEST)
+        limits = replace(self.decode_limits, size=limit, seconds=_LONGEST)
         made = await elsewhere.run(_decode, readable, coding, limits)
         made = (body, *made[1:])
         if self._body is body:
@@ -357,7 +359,7 @@ def _decode(body: bytes | Body, coding: str, limits: DecodeLimits) -> _Decoded:
     content: bytes | None
     error: str | None = None
     try:
-        content = codings.decode(pieces, coding, limits.size, limits.seconds)
+        content = codings.decode(pieces, coding, limits)
     except DecodeError as failure:
         content, error = None, f"{failure.code}: {failure}"
         large = failure.code in ("content-too-large", "content-too-slow")

@@ -200,7 +200,7 @@ class ResponseRateTests(EventTestCase):
 
 
 class DecodedTests(EventTestCase):
-    """``decoded_size_limit``."""
+    """``decoded_size_limit``, ``decoded_ratio_limit``."""
 
     def test_the_option_bounds_what_hooks_see_of_either_message(self):
         seen: list[Any] = []
@@ -212,8 +212,16 @@ class DecodedTests(EventTestCase):
             request=lambda flow: look(flow.request), response=lambda flow: look(flow.response)
         )
         body = gzip.compress(bytes(50_000))
-        for limit, decoded in (("40k", False), ("60k", True)):
-            proxy = self.proxy(recorder, decoded_size_limit=limit)
+        for options, decoded in (
+            ({"decoded_size_limit": "40k"}, False),
+            ({"decoded_size_limit": "60k"}, True),
+            ({"decoded_ratio_limit": 50, "decoded_ratio_free": "40k"}, False),
+            ({"decoded_ratio_limit": 50, "decoded_ratio_free": "60k"}, True),
+            ({"decoded_ratio_limit": 50}, True),
+            ({"decoded_ratio_limit": 2000, "decoded_ratio_free": 0}, True),
+            ({"decoded_ratio_limit": 0, "decoded_ratio_free": 0}, True),
+        ):
+            proxy = self.proxy(recorder, **options)
             head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n"
             proxy.origin().respond(head % len(body) + body)
             client = proxy.client()

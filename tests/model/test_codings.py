@@ -161,6 +161,24 @@ class BoundTests(SynchronousTestCase):
         error = self.assertRaises(DecodeError, codings.decode, coded, "br")
         self.assertEqual("content-too-large", error.code)
 
+    def test_the_ratio_is_what_it_is_set_to(self) -> None:
+        coded = gzip.compress(bytes(100_000))
+        ratio = 100_000 // len(coded)
+        for of, free, allowed in (
+            (ratio + 1, 0, True),
+            (ratio // 2, 0, False),
+            (ratio // 2, 99_999, False),
+            (ratio // 2, 100_000, True),
+            (0, 0, True),
+        ):
+            limits = codings.DecodeLimits(100_000, ratio=of, ratio_free=free)
+            if allowed:
+                self.assertEqual(codings.decode(coded, "gzip", limits), bytes(100_000))
+            else:
+                error = self.assertRaises(DecodeError, codings.decode, coded, "gzip", limits)
+                self.assertEqual("content-too-large", error.code)
+                self.assertIn(f"{of} times its size", str(error))
+
     def test_small_bodies_may_have_any_ratio(self) -> None:
         for coding in ("br", "zstd"):
             data = bytes(8 * MIB)

@@ -218,6 +218,14 @@ class ContentTests(SynchronousTestCase):
             # Who names a limit has all the time.
             self.assertEqual(b"x", message.get_content(limit=1000))
 
+    def test_the_ratio_holds_whatever_limit_is_named(self) -> None:
+        coded = gzip.compress(bytes(10_000))
+        message = response(coded, content_encoding="gzip")
+        message.decode_limits = codings.DecodeLimits(ratio=10, ratio_free=100)
+        self.assertEqual(coded, message.content)
+        self.assertEqual(coded, message.get_content(limit=1 << 20))
+        self.assertIn("10 times its size", message.content_error or "")
+
     def test_error_goes_with_the_body(self) -> None:
         message = response(b"plain", content_encoding="gzip")
         message.get_content()
