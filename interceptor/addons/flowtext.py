@@ -250,19 +250,18 @@ def _media_type(value: bytes | None) -> str:
 
 # Headers.
 
-# Fields whose value lets its holder in.
-_SECRETS: Final = frozenset(
-    (
-        b"authorization",
-        b"proxy-authorization",
-        b"x-api-key",
-        b"x-auth-token",
-        b"x-amz-security-token",
-        b"x-csrf-token",
-    )
+# Fields whose value lets its holder in, by what their names have in common.
+_SECRETS: Final = re.compile(
+    rb"authorization|(?:^|[-_])auth(?:$|[-_])|token|api[-_]?key|secret|passw(?:or)?d|credential"
+    rb"|signature|(?:^|[-_])(?:jwt|assertion)(?:$|[-_])"
 )
-_WITH_URLS: Final = frozenset((b"referer", b"location", b"content-location", b"link", b"refresh"))
-_COOKIES: Final = frozenset((b"cookie", b"set-cookie"))
+# A page has no other field than this one for its credentials: names of protocols are shorter.
+_PROTOCOLS: Final = b"sec-websocket-protocol"
+_LONGEST_PROTOCOL: Final = 32
+_WITH_URLS: Final = frozenset(
+    (b"referer", b"location", b"content-location", b"link", b"refresh", b"origin")
+)
+_COOKIES: Final = frozenset((b"cookie", b"cookie2", b"set-cookie", b"set-cookie2"))
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9-]{0,30}) +\S")
 _COOKIE_ATTRIBUTES: Final = frozenset(
     ("expires", "max-age", "domain", "path", "secure", "httponly", "samesite", "partitioned")
@@ -275,12 +274,15 @@ def masked(name: bytes, value: str) -> str:
     Of credentials the scheme stays, of cookies the names and the attributes.
     """
     lower = name.lower()
-    if lower in _SECRETS:
+    if lower == _PROTOCOLS:
+        parts = [part.strip() for part in value.split(",")]
+        return ", ".join([part if len(part) <= _LONGEST_PROTOCOL else "…" for part in parts])
+    if _SECRETS.search(lower) is not None:
         scheme = _SCHEME.match(value)
         return f"{scheme.group(1)} …" if scheme else "…"
     if lower in _COOKIES:
         first, *rest = value.split(";")
-        if lower == b"cookie":
+        if lower in (b"cookie", b"cookie2"):
             return ";".join([_masked_cookie(part) for part in (first, *rest)])
         return ";".join([_masked_cookie(first), *[_masked_attribute(part) for part in rest]])
     return mask_url(value) if lower in _WITH_URLS else value

@@ -184,13 +184,28 @@ class FlowTelling(FlowSteering):
             messages.insert(len(messages) - 1, message)
         else:
             messages.append(message)
-        bytes_of, overhead = self.bytes_of, self.overhead
-        kept = self._kept + len(bytes_of(message)) + overhead
+        kept = self._kept = self._kept + len(self.bytes_of(message)) + self.overhead
+        if kept > self._room:
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """Have more room for what is kept, or keep less: the latest message in any case."""
+        flow = self.flow
+        messages = flow.messages
+        holding = self._holding
+        if holding is None:
+            holding = self._holding = Account(self.environment.buffer_memory)
         limit = self.environment.settings.body_memory_limit
-        while kept > limit and len(messages) > 1:
-            kept -= len(bytes_of(messages.pop(0))) + overhead
+        room = holding.room(self._kept, limit)
+        while self._kept > room and len(messages) > 1:
+            self._kept -= len(self.bytes_of(messages.pop(0))) + self.overhead
             flow.forgotten += 1
-        self._kept = kept
+        if self._kept > room:
+            # Larger than what may be kept, for as long as it is the latest.
+            holding.update(self._kept)
+            self._room = 0
+        else:
+            self._room = holding.room(self._kept, limit)
 
     def _tell_end(self, error: Exception | None) -> None:
         """Fire ``NAME_error`` where there is an ``error``, and ``NAME_end``: the flow is over."""

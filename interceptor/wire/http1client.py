@@ -7,6 +7,7 @@ import re
 from interceptor.errors import LocalProtocolError
 from interceptor.model.headers import Headers
 from interceptor.model.http import Request, Response
+from interceptor.model.secrets import quoted
 from interceptor.wire.framing import Fields, Framing, Mode, response_fault, response_framing
 from interceptor.wire.http1codec import WORTH_KEEPING, HTTP1Codec, with_anomalies
 from interceptor.wire.httpbody import DONE, HEAD, IDLE, HTTP1Limits
@@ -206,7 +207,7 @@ class HTTP1ClientCodec(HTTP1Codec):
         match = _LENIENT_STATUS_LINE.match(head, start)
         if match is None or self._mode == "reject":
             line = head[start : head.find(b"\n", start)]
-            raise self._fault(f"{line[:200]!r} is no status line", "malformed")
+            raise self._fault(f"{quoted(line)} is no status line", "malformed")
         version, code, space, reason = match.groups()
         anomalies = []
         if reason is None or space is None:

@@ -7,6 +7,7 @@ import re
 from interceptor.errors import LocalProtocolError, RemoteProtocolError
 from interceptor.model.headers import Headers
 from interceptor.model.http import Request, Response, usual_reason
+from interceptor.model.secrets import quoted
 from interceptor.wire.framing import Fields, Framing, Mode, request_framing
 from interceptor.wire.http1codec import (
     CLOSE,
@@ -44,6 +45,8 @@ from interceptor.wire.httpwrite import (
 _REQUEST_LINE = re.compile(
     rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]++) ([^\x00-\x20#\x7f]++) (HTTP/1\.[0-9])\r\n"
 )
+# Of version 2 this is what is left, since its first bytes are empty lines.
+_PROXY_HEADERS = (b"PROXY ", b"\0\r\nQUIT\n")
 # Looked for where that does not match only; with the fragment, and without it.
 _LINE_WITH_FRAGMENT = re.compile(
     rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]++) ([^\x00-\x20\x7f]++) (HTTP/1\.[0-9])\r\n"
@@ -163,7 +166,7 @@ class HTTP1ServerCodec(HTTP1Codec):
         else:
             absolute = split_absolute(target)
             if absolute is None:
-                raise RemoteProtocolError(f"{target[:200]!r} is no target", "target-invalid")
+                raise RemoteProtocolError(f"{quoted(target)} is no target", "target-invalid")
             scheme, authority, path = absolute
             form = "absolute"
             if scheme not in DEFAULT_PORTS:
@@ -213,6 +216,8 @@ class HTTP1ServerCodec(HTTP1Codec):
         RFC 9112 section 3.2. A fragment is the client's own; servers differ in what they make of
         one, and filters would see another path than they do.
         """
+        if head.startswith(_PROXY_HEADERS, start):
+            raise self._bad_request_line(head, start)
         if head.count(b"\n", start, end) != head.count(b"\r\n", start, end):
             # It would have been told before, had the head come in pieces.
             raise self._malformed("a line of the head ends in a bare LF")
@@ -221,19 +226,18 @@ class HTTP1ServerCodec(HTTP1Codec):
             raise self._bad_request_line(head, start)
         method, target, _ = match.groups()
         if self._mode == "reject" or method == b"CONNECT" or target[0] == 0x23:
-            raise RemoteProtocolError(f"target {target[:200]!r} has a fragment", "target-invalid")
+            raise RemoteProtocolError(f"target {quoted(target)} has a fragment", "target-invalid")
         return match if self._mode == "pass" else _LINE_BUT_FRAGMENT.match(head, start) or match
 
     def _bad_request_line(self, head: bytes, start: int) -> RemoteProtocolError:
         line = head[start : head.index(b"\n", start) + 1]
         if _ANY_VERSION.fullmatch(line) is not None and b" HTTP/1." not in line:
-            problem = f"the version of {line[:200]!r} is not supported"
+            problem = f"the version of {quoted(line)} is not supported"
             if line.startswith(b"PRI * "):
                 problem = "HTTP/2 without TLS is accepted with h2_cleartext only"
             return RemoteProtocolError(problem, "version-unsupported", 505)
-        problem = f"{line[:200]!r} is no request line"
-        if head.startswith((b"PROXY ", b"\0\r\nQUIT\n"), start):
-            # What is left of its version 2, whose first bytes are empty lines.
+        problem = f"{quoted(line)} is no request line"
+        if head.startswith(_PROXY_HEADERS, start):
             problem = (
                 "it begins with a header of the PROXY protocol, which is taken only from those "
                 "whom the option `proxy_protocol_from` names"
@@ -273,7 +277,7 @@ class HTTP1ServerCodec(HTTP1Codec):
                 return fields, raw, anomalies
         if self._mode == "reject":
             raise RemoteProtocolError(
-                f"target {authority!r} and Host {host!r} differ", "host-mismatch"
+                f"target {quoted(authority)} and Host {quoted(host)} differ", "host-mismatch"
             )
         return replace_host(fields, authority), None, (*anomalies, "host-mismatch")
 
@@ -367,4 +371,4 @@ class HTTP1ServerCodec(HTTP1Codec):
 
 def _no_authority(text: bytes, form: str, error: ValueError) -> RemoteProtocolError:
     code = "host-invalid" if form == "relative" else "target-invalid"
-    return RemoteProtocolError(f"host {text[:200]!r}: {error}", code)
+    return RemoteProtocolError(f"host {quoted(text)}: {error}", code)

@@ -13,6 +13,7 @@ from typing import Final
 from interceptor.errors import RemoteProtocolError
 from interceptor.model.headers import Headers
 from interceptor.model.http import Request, Response
+from interceptor.model.secrets import quoted
 from interceptor.wire.framing import (
     CONNECTION,
     CONTENT_LENGTH,
@@ -297,7 +298,7 @@ def _faulty_path(parts: RequestParts, path: bytes, mode: Mode) -> bytes:
     """Return a path without the fragment that it has, as an HTTP/1 target would lose it."""
     kept, _, _ = path.partition(b"#")
     if mode == "reject" or LENIENT_TARGET.fullmatch(path) is None:
-        raise request_fault(f"{path[:200]!r} is no path", "target-invalid")
+        raise request_fault(f"{quoted(path)} is no path", "target-invalid")
     parts.anomalies += ("target-fragment",)
     return path if mode == "pass" else kept
 
@@ -306,7 +307,7 @@ def _parse_authority(text: bytes, code: str) -> tuple[bytes, int | None]:
     try:
         return parse_authority(text)
     except ValueError as error:
-        raise request_fault(f"host {text[:200]!r}: {error}", code) from error
+        raise request_fault(f"host {quoted(text)}: {error}", code) from error
 
 
 def _check_host(parts: RequestParts, host: bytes, mode: Mode) -> None:
@@ -317,7 +318,7 @@ def _check_host(parts: RequestParts, host: bytes, mode: Mode) -> None:
         return
     if mode == "reject":
         raise request_fault(
-            f":authority {parts.authority!r} and host {host!r} differ", "host-mismatch"
+            f":authority {quoted(parts.authority)} and host {quoted(host)} differ", "host-mismatch"
         )
     parts.fields = tuple(
         (name, parts.authority) if name == b"host" else (name, value)

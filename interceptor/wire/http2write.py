@@ -11,6 +11,7 @@ from typing import Final
 
 from interceptor.errors import LocalProtocolError
 from interceptor.model.http import Request
+from interceptor.model.secrets import quoted
 from interceptor.wire.framing import (
     CONNECTION,
     CONTENT_LENGTH,
@@ -134,7 +135,7 @@ def authority_of(request: Request) -> bytes:
         default = DEFAULT_PORTS.get(request.scheme_bytes)
         authority = host if port == default else b"%b:%d" % (host, port)
     if _AUTHORITY_VALUE.fullmatch(authority) is None:
-        raise invalid(f"{authority[:200]!r} is no authority")
+        raise invalid(f"{quoted(authority)} is no authority")
     return authority
 
 
@@ -155,7 +156,7 @@ def pseudo_headers(
     if method != b"CONNECT" or protocol is not None:
         path = request.path_bytes or b"/"
         if LENIENT_TARGET.fullmatch(path) is None and path != b"*":
-            raise invalid(f"{path[:200]!r} is no path")
+            raise invalid(f"{quoted(path)} is no path")
         values[b":scheme"] = request.scheme_bytes
         values[b":path"] = path
     if protocol is not None:

@@ -13,6 +13,7 @@ from ipaddress import IPv6Address
 from typing import Final
 
 from interceptor.errors import RemoteProtocolError
+from interceptor.model.secrets import quoted
 from interceptor.wire.framing import (
     FIELD_KINDS,
     HOST,
@@ -151,7 +152,7 @@ class _FaultyBlock:
         name, colon, value = line.partition(b":")
         self._last_taken = False
         if not colon or not name:
-            self._tolerate(f"{line[:80]!r} is no field", "field-malformed", exact=False)
+            self._tolerate(f"{quoted(line, 80)} is no field", "field-malformed", exact=False)
             return
         if FIELD_KINDS[name] == INVALID_NAME:
             name = self._faulty_name(name)

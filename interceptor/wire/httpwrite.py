@@ -22,6 +22,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from interceptor.errors import LocalProtocolError
+from interceptor.model.secrets import quoted
 from interceptor.wire.framing import (
     CONNECTION,
     CONTENT_LENGTH,
@@ -359,7 +360,7 @@ def encode_request_line(request: Request, form: str, version: bytes) -> bytes:
         target = path or b"/"
     line = b"%b %b %b\r\n" % (request.method_bytes, target, version)
     if _REQUEST_LINE.fullmatch(line) is None:
-        raise invalid(f"{line[:200]!r} is no request line")
+        raise invalid(f"{quoted(line)} is no request line")
     return line
 
 
@@ -372,7 +373,7 @@ def _encode_status_line(version: bytes, status: int, reason: bytes, bare: bool) 
     # RFC 9112 section 4: the space is there even without a reason, unless it was not there either.
     line = b"%b %d%b%b\r\n" % (version, status, b"" if bare else b" ", reason)
     if _STATUS_LINE.fullmatch(line) is None:
-        raise invalid(f"{line[:200]!r} is no status line")
+        raise invalid(f"{quoted(line)} is no status line")
     return line
 
 

@@ -261,6 +261,19 @@ class HeadTests(SynchronousTestCase):
     def test_cookie_that_is_named_like_an_attribute(self):
         self.assertEqual("path=…; Path=/", masked(b"Set-Cookie", "path=secret; Path=/"))
 
+    def test_by_what_names_have_in_common(self):
+        for name in (
+            *("Api-Key", "X-Goog-Api-Key", "PRIVATE-TOKEN", "X-Auth", "X-CSRF-Token"),
+            *("X-Client-Secret", "X-Hub-Signature-256", "Cf-Access-Jwt-Assertion"),
+        ):
+            self.assertEqual(masked(name.encode(), "hush"), "…", name)
+        for name in ("Author", "WWW-Authenticate", "Content-Type", "Sec-WebSocket-Key", "Keyword"):
+            self.assertEqual(masked(name.encode(), "shown"), "shown", name)
+        self.assertEqual(masked(b"Origin", "https://a:hush@b.test"), "https://a:…@b.test")
+        self.assertEqual(masked(b"Cookie2", "$Version=hush"), "$Version=…")
+        bearer = f"v4.channel.k8s.io, base64url.bearer.{'hush' * 10}"
+        self.assertEqual(masked(b"Sec-WebSocket-Protocol", bearer), "v4.channel.k8s.io, …")
+
     def test_masked_in_the_head_unless_revealed(self):
         request = http_flow(headers={"Authorization": "Bearer abc"}).request
         self.assertNotIn("abc", "\n".join(request_head(request)))

@@ -182,6 +182,28 @@ class LogTests(EventTestCase):
         self.assertTrue(any("?token=…" in text for text in messages.texts), messages.texts)
         self.assertFalse(any("hush" in text for text in messages.texts))
 
+    def test_nor_of_what_was_not_understood(self):
+        messages = self.messages()
+        proxy = self.proxy(EventRecorder("error"))
+        for sent, code in (
+            (b"GET http://ann:hush@nowhere.test/ HTTP/1.1\r\nHost: a\r\n\r\n", b"target-invalid"),
+            (b"CONNECT ann:hush@nowhere.test:443 HTTP/1.1\r\nHost: a\r\n\r\n", b"target-invalid"),
+            (b"GET http://a/?token=hush HTTP/9.9\r\nHost: a\r\n\r\n", b"version-unsupported"),
+            (b"GET http://a/ ?token=hush x HTTP/1.1\r\nHost: a\r\n\r\n", b"head-malformed"),
+            (b"Authorization: Bearer hush\r\n\r\n", b"head-malformed"),
+            (
+                b"GET http://a/ HTTP/1.1\r\nHost: a\r\nAuthorization Bearer hush\r\n\r\n",
+                b"head-malformed",
+            ),
+            (b"GET http://a/ HTTP/1.1\r\nHost: a\r\nCookie sid=hush\r\n\r\n", b"head-malformed"),
+        ):
+            client = proxy.client()
+            client.send(sent)
+            self.assertIn(b": " + code, client.received)
+            self.assertNotIn(b"hush", client.received)
+        self.assertTrue(any("target-invalid" in text for text in messages.texts), messages.texts)
+        self.assertFalse([text for text in messages.texts if "hush" in text])
+
 
 class SourceTests(SynchronousTestCase):
     """What the source must not do."""

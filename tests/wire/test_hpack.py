@@ -245,10 +245,12 @@ class OracleTests(SynchronousTestCase):
     def test_we_read_what_hpack_writes(self, steps):
         oracle, own = hpack.Encoder(), new_decoder()
         for step in steps:
-            if isinstance(step, int):
-                oracle.header_table_size = step
-            else:
+            if not isinstance(step, int):
                 self.assertEqual(decode(own, oracle.encode(step)), step)
+            elif step != oracle.header_table_size:
+                # Told the same size again, hpack forgets to write the changes until a later block,
+                # where they empty the table of whoever reads it.
+                oracle.header_table_size = step
 
     @settings(deadline=None, max_examples=300)
     @given(st.lists(st.binary(max_size=60), max_size=4))
