@@ -1,15 +1,16 @@
-"""What bodies may take together: memory in all, and of each the time it may come in."""
+"""What bodies may take: each its size and its time, and memory all together."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
 from interceptor.errors import InterceptorError, UpstreamError
-from interceptor.layers.failures import ClientTooSlowError
+from interceptor.layers.failures import BodyTooLargeError, ClientTooSlowError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from interceptor.hooks.bus import Fire
     from interceptor.layers.allowances import Allowances
     from interceptor.layers.environment import Environment, Settings
     from interceptor.model.message import Message
@@ -22,7 +23,10 @@ def is_small(body: bytes, environment: Environment, settings: Settings) -> bool:
     """Whether a whole body is not counted, stays in memory, and has nobody to wait for."""
     if environment.turns.strain.crowded:
         return False
-    return len(body) <= SMALL_BODY and len(body) <= settings.body_memory_limit
+    size = len(body)
+    if size > SMALL_BODY or size > settings.body_memory_limit:
+        return False
+    return size <= settings.body_size_limit
 
 
 class BodyMemory:
@@ -72,6 +76,52 @@ class BodyBounds:
         self._memory = environment.body_memory
         self._settings = settings
         self._taken = 0
+
+    def request_limit(self, length: int | None, fire: Fire) -> int:
+        """Return how many bytes of a request are gathered before it streams or is refused.
+
+        ``length`` is what was announced: raises `BodyTooLargeError` where that is too much.
+        ``fire`` calls the ``request`` hooks.
+        """
+        limit, threshold = self._settings.body_size_limit, self._settings.stream_large_bodies
+        if length is not None and length > limit:
+            raise BodyTooLargeError(limit)
+        if length is None and threshold is not None and not fire.fail_closed:
+            limit = min(limit, threshold)
+        return limit
+
+    def check_request(self, size: int, fire: Fire | None) -> None:
+        """Raise `BodyTooLargeError` where a request of ``size`` bytes may not even stream.
+
+        No request that is too large to be gathered streams past a hook that fails closed.
+        """
+        settings = self._settings
+        if size > settings.body_size_limit and (
+            settings.body_size_overflow != "stream" or (fire is not None and fire.fail_closed)
+        ):
+            raise BodyTooLargeError(settings.body_size_limit)
+
+    def response_limit(self, length: int | None) -> int:
+        """Return how many bytes of a response are gathered before it streams or is refused.
+
+        ``length`` is what was announced: raises `BodyTooLargeError` where that is too much.
+        """
+        if length is not None:
+            self.check_response(length)
+        limit, threshold = self._settings.body_size_limit, self._settings.stream_large_bodies
+        return limit if threshold is None else min(limit, threshold)
+
+    def check_response(self, size: int) -> None:
+        """Raise `BodyTooLargeError` where a response of ``size`` bytes may not even stream.
+
+        It may where ``stream_large_bodies`` has it stream before it is too large to be gathered.
+        """
+        settings = self._settings
+        limit, threshold = settings.body_size_limit, settings.stream_large_bodies
+        if settings.body_size_overflow != "refuse" or size <= limit:
+            return
+        if threshold is None or threshold >= limit:
+            raise BodyTooLargeError(limit, "response")
 
     @property
     def memory_limit(self) -> int:

@@ -33,6 +33,8 @@ def request_streams(
         return True
     if _over_stream_limit(length, settings):
         return True
+    if settings.body_size_overflow == "stream" and _over_size_limit(length, settings):
+        return True
     return settings.stream_grpc and media_type(request).startswith(b"application/grpc")
 
 
@@ -44,7 +46,7 @@ def response_streams(
         return True
     if _over_stream_limit(length, settings):
         return True
-    if length is not None and length > settings.body_size_limit:
+    if settings.body_size_overflow != "refuse" and _over_size_limit(length, settings):
         return True
     kind = media_type(response)
     if kind == EVENT_STREAM:
@@ -62,6 +64,10 @@ def is_passed_by(response: Response, hooks: HookBus, settings: Settings) -> bool
 def _over_stream_limit(length: int | None, settings: Settings) -> bool:
     limit = settings.stream_large_bodies
     return limit is not None and length is not None and length > limit
+
+
+def _over_size_limit(length: int | None, settings: Settings) -> bool:
+    return length is not None and length > settings.body_size_limit
 
 
 def media_type(message: Message) -> bytes:

@@ -53,6 +53,7 @@ class Settings:
     """The options that layers read, as one immutable snapshot. Sizes in bytes, times in seconds."""
 
     body_size_limit: int
+    body_size_overflow: str
     body_memory_limit: int
     body_memory_total: int
     body_memory_overflow: str

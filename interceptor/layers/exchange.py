@@ -21,7 +21,6 @@ from interceptor.layers.buffering import (
 from interceptor.layers.errorpage import error_response
 from interceptor.layers.failures import (
     IDEMPOTENT,
-    BodyTooLargeError,
     KilledError,
     check_final,
     describe,
@@ -267,26 +266,25 @@ class HTTPExchange(FlowSteering):
 
     async def _gather_request(self, request: Request) -> bool:
         """Gather the body; return False where it turns out to be one that shall stream."""
-        settings = self._settings
-        most = limit = settings.body_size_limit
-        length = self._head.framing.length
-        if length is not None and length > limit:
-            raise BodyTooLargeError(limit)
-        fire, threshold = self._hooks.request, settings.stream_large_bodies
-        if length is None and threshold is not None and not fire.fail_closed:
-            limit = min(limit, threshold)
-        if self._head.framing.expect_continue:
+        framing, bounds = self._head.framing, self._body_bounds()
+        limit = bounds.request_limit(framing.length, self._hooks.request)
+        if framing.expect_continue:
             # RFC 9110 section 10.1.1: whoever wants the body before forwarding has to ask for it.
             self._stream.send_continue()
-        bounds = self._body_bounds()
         try:
             complete = await gather(self._stream, request, limit, bounds, bounds.request_pace())
         except MemoryFullError as error:
             error.status = 413
             raise
-        if request.body_size > most:
-            raise BodyTooLargeError(most)
+        # Looked up anew, too: there may be a hook by now that must not be passed by.
+        bounds.check_request(request.body_size, self._hooks.request)
+        if not complete:
+            self._tell_streams_on("request", request.body_size)
         return complete
+
+    def _tell_streams_on(self, name: str, size: int) -> None:
+        if size > self._settings.body_size_limit:
+            tell_streams_on(self.log, self.flow, name, self._layer.context.environment.proxy)
 
     def _body_bounds(self) -> BodyBounds:
         if self._bounds is None:
@@ -453,7 +451,7 @@ class HTTPExchange(FlowSteering):
                 response.attach_body(event.data)
                 response.body_size = len(event.data)
                 response.timestamp_end = time.time()
-            elif not await self._gather_response(server, response, event):
+            elif not await self._gather_response(server, head, event):
                 await self._stream_response(server, head, response.body_object)
                 return
         if self._upload is not None:
@@ -462,21 +460,18 @@ class HTTPExchange(FlowSteering):
         server.release()
         await self._respond()
 
-    async def _gather_response(self, server: Any, response: Response, event: Any) -> bool:
+    async def _gather_response(self, server: Any, head: ResponseHead, event: Any) -> bool:
         """Gather the body; return False where it is too large and must stream after all.
 
         ``event`` was pulled from the server already.
         """
-        settings = self._settings
-        limit = settings.body_size_limit
-        if settings.stream_large_bodies is not None:
-            limit = min(limit, settings.stream_large_bodies)
-        bounds = self._body_bounds()
-        if await gather(server, response, limit, bounds, bounds.response_pace(), event):
-            return True
-        if response.body_size > settings.body_size_limit:
-            tell_streams_on(self.log, self.flow, self._layer.context.environment.proxy)
-        return False
+        response, bounds = head.response, self._body_bounds()
+        limit = bounds.response_limit(head.framing.length)
+        complete = await gather(server, response, limit, bounds, bounds.response_pace(), event)
+        bounds.check_response(response.body_size)
+        if not complete:
+            self._tell_streams_on("response", response.body_size)
+        return complete
 
     async def _stream_response(
         self, server: Any, head: ResponseHead, gathered: bytes | Body | None

@@ -33,13 +33,13 @@ class AbandonedError(InterceptorError):
 
 
 class BodyTooLargeError(InterceptorError):
-    """A request's body is over ``body_size_limit``."""
+    """A body is over ``body_size_limit``, and is not to stream."""
 
     code = "body-too-large"
-    status = 413
 
-    def __init__(self, limit: int) -> None:
-        super().__init__(f"the request body is over body_size_limit ({limit} bytes)")
+    def __init__(self, limit: int, name: str = "request") -> None:
+        super().__init__(f"the {name} body is over body_size_limit ({limit} bytes)")
+        self.status = 413 if name == "request" else 502
 
 
 class StreamCallableError(InterceptorError):
@@ -176,10 +176,11 @@ def tell_failed(log: Logger, flow: Any, error: Exception, proxy: object) -> None
     )
 
 
-def tell_streams_on(log: Logger, flow: Any, proxy: object) -> None:
-    """Tell the log that a response that was being gathered streams after all."""
+def tell_streams_on(log: Logger, flow: Any, name: str, proxy: object) -> None:
+    """Tell the log that a message that was being gathered streams after all."""
     log.warn(
-        "{url}: the response is over body_size_limit and streams on",
+        "{url}: the {name} is over body_size_limit and streams on",
         url=mask_url(flow.request.url),
+        name=name,
         proxy=proxy,
     )

@@ -119,8 +119,15 @@ CORE_OPTIONS: Final[tuple[Option, ...]] = (
         size(
             "body_size_limit",
             _G,
-            "Largest body that is gathered for a hook: a larger request is answered with 413, a "
-            "larger response streams on with a warning.",
+            "Largest body that is gathered for a hook.",
+        ),
+        choice(
+            "body_size_overflow",
+            ("default", "stream", "refuse"),
+            "default",
+            "What to do with a body above body_size_limit: answer a request with 413 and let a "
+            "response stream on (default), let both stream on, but no request past a hook that "
+            "fails closed (stream), or answer with 413, for a response with 502 (refuse).",
         ),
         size(
             "body_memory_limit",

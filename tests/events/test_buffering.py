@@ -95,6 +95,123 @@ class SizeLimitTests(EventTestCase):
         self.assertEqual(messages.levels[messages.texts.index(text)], "warn")
 
 
+class OverflowTests(EventTestCase):
+    """``body_size_overflow``: what becomes of bodies over ``body_size_limit``."""
+
+    def test_request_that_says_so_streams(self) -> None:
+        proxy, client, recorder = self.started(**SIZES, body_size_overflow="stream")
+        origin = proxy.origin().respond(OK)
+        client.send(post(1001) + bytes(500))
+        self.assertTrue(origin.received.endswith(bytes(500)))
+        self.assertNotIn("request", recorder.names)
+        client.send(bytes(501))
+        self.assertEqual(self.response(client, b"POST").status_code, 200)
+        self.assertEqual(origin.requests[0].content, bytes(1001))
+        [flow] = recorder.arguments("request")
+        self.assertIsNone(flow.request.raw_content)
+        self.assertEqual(flow.request.body_size, 1001)
+
+    def test_request_that_turns_out_so_streams(self) -> None:
+        messages = self.messages()
+        proxy, client, recorder = self.started(**SIZES, body_size_overflow="stream")
+        origin = proxy.origin().respond(OK)
+        client.send(CHUNKED + chunk(bytes(1000)))
+        self.assertEqual(proxy.network.attempts, [])
+        client.send(chunk(b"x"))
+        self.assertIn(bytes(1000), origin.received)
+        client.send(chunk(b"y") + LAST_CHUNK)
+        self.assertEqual(self.response(client, b"POST").status_code, 200)
+        self.assertEqual(origin.requests[0].content, bytes(1000) + b"xy")
+        [flow] = recorder.arguments("request")
+        self.assertEqual(flow.request.body_size, 1002)
+        [text] = [text for text in messages.texts if "body_size_limit" in text]
+        self.assertIn("the request is over", text)
+        self.assertEqual(messages.levels[messages.texts.index(text)], "warn")
+
+    def test_no_request_streams_past_a_hook_that_fails_closed(self) -> None:
+        seen: list[HTTPFlow] = []
+        guard = Guard(request=lambda flow: seen.append(flow))
+        for data in (post(1001), CHUNKED + chunk(bytes(1001)), CHUNKED + chunk(bytes(600)) * 2):
+            proxy, client, recorder = self.started(guard, **SIZES, body_size_overflow="stream")
+            client.send(data)
+            self.assertEqual(self.response(client, b"POST").status_code, 413)
+            self.assertEqual(self.code(recorder), "body-too-large")
+            self.assertEqual((seen, proxy.network.attempts), ([], []))
+
+    def test_a_hook_that_fails_closed_and_comes_late_is_not_passed_by(self) -> None:
+        proxy, client, recorder = self.started(**SIZES, body_size_overflow="stream")
+        client.send(CHUNKED + chunk(bytes(600)))
+        proxy.tester.chain.add(Guard(request=lambda flow: None))
+        client.send(chunk(bytes(600)))
+        self.assertEqual(self.response(client, b"POST").status_code, 413)
+        self.assertEqual(self.code(recorder), "body-too-large")
+        self.assertEqual(proxy.network.attempts, [])
+
+    def test_requests_are_refused(self) -> None:
+        for data in (post(1001), CHUNKED + chunk(bytes(600)) * 2):
+            proxy, client, recorder = self.started(**SIZES, body_size_overflow="refuse")
+            client.send(data)
+            self.assertEqual(self.response(client, b"POST").status_code, 413)
+            self.assertEqual(self.code(recorder), "body-too-large")
+            self.assertEqual(proxy.network.attempts, [])
+
+    def test_responses_are_refused(self) -> None:
+        announced = b"HTTP/1.1 200 OK\r\nContent-Length: 1001\r\n\r\n"
+        for data in (
+            announced,
+            announced + bytes(500),
+            announced + bytes(1001),
+            OK_CHUNKED + chunk(bytes(600)) * 2,
+            OK_CHUNKED + chunk(bytes(1001)) + LAST_CHUNK,
+        ):
+            proxy, client, recorder = self.started(
+                body_size_limit=1000, body_size_overflow="refuse"
+            )
+            proxy.origin().respond(data)
+            client.send(GET)
+            response = self.response(client)
+            self.assertEqual(response.status_code, 502)
+            self.assertIn("body-too-large", response.text or "")
+            self.assertIn("the response body is over body_size_limit", response.text or "")
+            self.assertNotIn("response", recorder.names)
+            self.assertEqual(self.code(recorder), "body-too-large")
+
+    def test_largest_response(self) -> None:
+        for data in (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + bytes(1000),
+            OK_CHUNKED + chunk(bytes(1000)) + LAST_CHUNK,
+        ):
+            proxy, client, recorder = self.started(**SIZES, body_size_overflow="refuse")
+            proxy.origin().respond(data)
+            client.send(GET)
+            self.assertEqual(self.response(client).content, bytes(1000))
+            self.assertEqual(self.ends(recorder), ["response"])
+
+    def test_a_length_without_a_body_is_not_refused(self) -> None:
+        proxy, client, _ = self.started(**SIZES, body_size_overflow="refuse")
+        proxy.origin().respond(b"HTTP/1.1 200 OK\r\nContent-Length: 1001\r\n\r\n")
+        client.send(GET.replace(b"GET", b"HEAD"))
+        self.assertEqual(self.response(client, b"HEAD").status_code, 200)
+
+    def test_what_streams_anyway_is_not_refused(self) -> None:
+        head = b"HTTP/1.1 200 OK\r\nContent-Length: 1001\r\n"
+        plain, chunked = head + b"\r\n", OK_CHUNKED + chunk(bytes(1001)) + LAST_CHUNK
+        events = head + b"Content-Type: text/event-stream\r\n\r\n"
+        set_by_hook = Hooks(responseheaders=set_stream("response"))
+        for addons, options, data in (
+            ((set_by_hook,), {}, plain + bytes(1001)),
+            ((), {"stream_large_bodies": 10}, plain + bytes(1001)),
+            ((), {"stream_large_bodies": 10}, chunked),
+            ((), {}, events + bytes(1001)),
+        ):
+            proxy, client, _ = self.started(
+                *addons, **SIZES, **options, body_size_overflow="refuse"
+            )
+            proxy.origin().respond(data)
+            client.send(GET)
+            self.assertEqual(len(self.response(client).content or b""), 1001)
+
+
 class MemoryLimitTests(EventTestCase):
     """``body_memory_limit``: larger bodies wait in a file, and are whole all the same."""
 
