@@ -29,12 +29,17 @@ _EVENT: Final = 3
 _TOO_LONG: Final = 4
 
 
+MOST_LINES: Final = 50_000
+"""How many lines one event may have; where two kinds of line ends are mixed, up to twice that."""
+
+
 class EventStreamParser:
     """Takes an event stream apart as it comes.
 
     `feed` and `finish` return what there is by now, in order: events, and bytes that belong to
     none. An event of more than ``limit`` bytes is none either, however it comes: it is handed out
-    as bytes as soon as it is too long, and counted in ``too_long``.
+    as bytes as soon as it is too long, and counted in ``too_long``. So is one of more lines than
+    `MOST_LINES`, which would keep everybody else waiting.
 
     Every byte is looked at a bounded number of times however the input is split.
     """
@@ -100,7 +105,7 @@ class EventStreamParser:
             return []
         if self._state == _START:
             return [held]
-        return [parse_event(held) or held]
+        return [self._understood(held)]
 
     def _read_start(self, data: bytes, items: list[bytes | ServerSentEvent]) -> int:
         """Pass the byte order mark on; -1 while it cannot be told whether there is one."""
@@ -171,8 +176,15 @@ class EventStreamParser:
             self.too_long += 1
             items.append(block)
         else:
-            items.append(parse_event(block) or block)
+            items.append(self._understood(block))
         return end
+
+    def _understood(self, block: bytes) -> bytes | ServerSentEvent:
+        """Return the event, or the block where it is none or has too many lines to be read."""
+        if len(block) > MOST_LINES and max(block.count(b"\n"), block.count(b"\r")) > MOST_LINES:
+            self.too_long += 1
+            return block
+        return parse_event(block) or block
 
     def _skip_event(self, data: bytes, position: int, items: list[bytes | ServerSentEvent]) -> int:
         tail = self._tail

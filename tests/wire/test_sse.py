@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from interceptor.model.sse import ServerSentEvent
-from interceptor.wire.sse import EventStreamParser, encode_event, parse_event
+from interceptor.wire.sse import MOST_LINES, EventStreamParser, encode_event, parse_event
 
 Item = bytes | ServerSentEvent
 
@@ -245,6 +245,16 @@ class HoldingTests(SynchronousTestCase):
 
 class LengthTests(SynchronousTestCase):
     """Events that are too long."""
+
+    def test_too_many_lines(self):
+        for newline in (b"\n", b"\r", b"\r\n"):
+            for count, read in ((MOST_LINES - 1, True), (MOST_LINES + 1, False)):
+                block = (b"data:" + newline) * count
+                for ended in (True, False):
+                    parser = EventStreamParser(1 << 20)
+                    items = parser.feed(block + (newline if ended else b"")) + parser.finish()
+                    self.assertEqual(isinstance(items[0], ServerSentEvent), read, (newline, count))
+                    self.assertEqual(parser.too_long, not read)
 
     def test_passes_as_bytes(self):
         parser = EventStreamParser(10)
