@@ -151,18 +151,28 @@ class Bystander:
         self._stop = True
 
 
+def descriptors(pid: int) -> int:
+    """Count what a process has open."""
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def memory(pid: int, field: str = "VmRSS") -> int:
+    """Return how many bytes a process has, or had."""
+    with open(f"/proc/{pid}/status") as status:
+        found = re.search(rf"{field}:\s+(\d+) kB", status.read())
+    assert found is not None
+    return int(found[1]) * 1024
+
+
 @skipUnless(os.path.isdir("/proc/self/fd"), "counts descriptors and memory in /proc")
 class HostileTestCase(FunctionalTestCase):
     """Starts a proxy, and looks at what it holds."""
 
     def descriptors(self, proxy: ProxyProcess) -> int:
-        return len(os.listdir(f"/proc/{self.pid(proxy)}/fd"))
+        return descriptors(self.pid(proxy))
 
     def memory(self, proxy: ProxyProcess, field: str = "VmRSS") -> int:
-        with open(f"/proc/{self.pid(proxy)}/status") as status:
-            found = re.search(rf"{field}:\s+(\d+) kB", status.read())
-        assert found is not None
-        return int(found[1]) * 1024
+        return memory(self.pid(proxy), field)
 
     def pid(self, proxy: ProxyProcess) -> int:
         transport = proxy.process.transport
