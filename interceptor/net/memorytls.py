@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import datetime
+import fcntl
 import ipaddress
 import os
 import shutil
@@ -14,6 +15,7 @@ import ssl
 import tempfile
 from collections.abc import Iterable, Sequence
 from functools import cache
+from glob import escape, glob
 from typing import Any, Final
 
 from cryptography import x509
@@ -38,6 +40,7 @@ from interceptor.net.overtcp import OverTCP
 __all__ = ["MemoryTLS", "OriginAuthority", "client_context", "origin_authority", "private_folder"]
 
 _READ: Final = 65536
+_FOLDER: Final = "interceptor-testing-"
 
 
 @implementer(ITCPTransport, IConsumer, IPushProducer, IHalfCloseableProtocol)
@@ -239,10 +242,38 @@ class MemoryTLS(Protocol, OverTCP):
 
 @cache
 def private_folder() -> str:
-    """Give a folder for files of this process's tests, which goes when the process ends."""
-    folder = tempfile.mkdtemp(prefix="interceptor-testing-")
+    """Give a folder for files of this process's tests, which goes when the process ends.
+
+    That of a process that was killed goes when the next one asks for a folder: a lock, which ends
+    with the process whatever ends it, tells that somebody uses it.
+    """
+    folder = None
+    # Another process may have found it before it was locked.
+    while folder is None or _locked(folder, fcntl.LOCK_EX) is None:
+        folder = tempfile.mkdtemp(prefix=_FOLDER)
+    for path in glob(os.path.join(escape(os.path.dirname(folder)), f"{_FOLDER}*")):
+        lock = _locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if lock is not None:
+            shutil.rmtree(path, ignore_errors=True)
+            os.close(lock)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
+
+
+def _locked(folder: str, how: int) -> int | None:
+    """Return a descriptor that locks a folder of ours; None if it is in use, or not there."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, how)
+        if os.fstat(descriptor).st_uid == os.geteuid() and os.path.isdir(folder):
+            return descriptor
+    except OSError:
+        pass
+    os.close(descriptor)
+    return None
 
 
 def client_context(
