@@ -6,6 +6,21 @@ only ever meets these classes.
 
 from __future__ import annotations
 
+from typing import Final
+
+_BEGINNING: Final = 200
+_END: Final = 100
+
+
+def brief(message: str) -> str:
+    """Return a message without the middle of what it quotes, where that is long.
+
+    A peer decides what is quoted, and may not fill pages and logs with it.
+    """
+    if len(message) <= _BEGINNING + 1 + _END:
+        return message
+    return f"{message[:_BEGINNING]}\N{HORIZONTAL ELLIPSIS}{message[-_END:]}"
+
 
 class InterceptorError(Exception):
     """Base of everything this package raises on purpose.
@@ -25,9 +40,12 @@ class InterceptorError(Exception):
 
 
 class ProtocolError(InterceptorError):
-    """A protocol's rules were broken, by the peer or by us."""
+    """A protocol's rules were broken, by the peer or by us. The message is made `brief`."""
 
     code = "protocol-error"
+
+    def __init__(self, message: str, code: str | None = None) -> None:
+        super().__init__(brief(message), code)
 
 
 class RemoteProtocolError(ProtocolError):
@@ -52,14 +70,15 @@ class UpstreamError(InterceptorError):
     """A server or next hop could not be reached, or was lost before it answered.
 
     ``status`` is what the client is told: 502, or 504 where a deadline passed. ``os_error`` is the
-    number of the system's error (see `errno`), where that is what happened.
+    number of the system's error (see `errno`), where that is what happened. The message is made
+    `brief`.
     """
 
     code = "upstream-error"
     os_error: int | None = None
 
     def __init__(self, message: str, code: str, status: int = 502) -> None:
-        super().__init__(message, code)
+        super().__init__(brief(message), code)
         self.status = status
 
 

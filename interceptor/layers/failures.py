@@ -13,6 +13,7 @@ from interceptor.errors import (
     LocalProtocolError,
     ProtocolError,
     UpstreamError,
+    brief,
 )
 from interceptor.hooks.tracebacks import cut_traceback
 from interceptor.model.connections import ClientConnection, format_address
@@ -85,14 +86,14 @@ class ClientTooSlowError(InterceptorError):
 def describe(error: Exception) -> tuple[str, int, str]:
     """Return an error's stable code, the status that tells the client of it, and its message.
 
-    A status of 0 says that the client is to be told nothing.
+    A status of 0 says that the client is to be told nothing. The message is made `brief`.
     """
     if isinstance(error, (HookFailed, LocalProtocolError)):
-        return error.code, 502, str(error)
+        return error.code, 502, brief(str(error))
     if isinstance(error, (ProtocolError, UpstreamError)):
-        return error.code, getattr(error, "status", 502), str(error)
+        return error.code, getattr(error, "status", 502), brief(str(error))
     if isinstance(error, InterceptorError):
-        return error.code, getattr(error, "status", 0), str(error)
+        return error.code, getattr(error, "status", 0), brief(str(error))
     return "internal-error", 500, "the proxy met an error of its own; its log says more"
 
 
@@ -156,19 +157,19 @@ def tell_failed(log: Logger, flow: Any, error: Exception, proxy: object) -> None
     code, _, message = describe(error)
     if code == "internal-error":
         # Called where the error is handled: it is the one that the log shows.
-        log.failure("{url}: unexpected error", url=mask_url(flow.request.url), proxy=proxy)
+        log.failure("{url}: unexpected error", url=brief(mask_url(flow.request.url)), proxy=proxy)
     elif isinstance(error, StreamCallableError):
         log.error(
             "{url}: a stream callable failed\n{traceback}",
-            url=mask_url(flow.request.pretty_url),
+            url=brief(mask_url(flow.request.pretty_url)),
             traceback=error.traceback,
             proxy=proxy,
         )
     log.info(
         "{client} {method} {url}: {code}: {message}",
         client=format_address(flow.client_conn.address),
-        method=flow.request.method,
-        url=mask_url(flow.request.pretty_url),
+        method=brief(flow.request.method),
+        url=brief(mask_url(flow.request.pretty_url)),
         code=code,
         message=message,
         of_flow=True,
@@ -180,7 +181,7 @@ def tell_streams_on(log: Logger, flow: Any, name: str, proxy: object) -> None:
     """Tell the log that a message that was being gathered streams after all."""
     log.warn(
         "{url}: the {name} is over body_size_limit and streams on",
-        url=mask_url(flow.request.url),
+        url=brief(mask_url(flow.request.url)),
         name=name,
         proxy=proxy,
     )
