@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from twisted.logger import formatEvent, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from interceptor.errors import LocalProtocolError, RemoteProtocolError, UpstreamError, brief
 from interceptor.http import HTTPFlow
@@ -47,7 +48,8 @@ class PeerTests(SynchronousTestCase):
     def test_clients_and_servers(self):
         lines: list[str] = []
 
-        def observe(event) -> None:
+        @implementer(ILogObserver)
+        def observe(event: LogEvent) -> None:
             lines.append(formatEvent(event))
 
         globalLogPublisher.addObserver(observe)
